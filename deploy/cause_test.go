@@ -1,0 +1,37 @@
+package deploy
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCauses(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err     string
+		passing bool
+		moved   bool
+		hint    string
+	}{
+		{"No such image: web:9", true, false, "registries"},
+		{"no suitable node (scheduling constraints not satisfied on 3 nodes)", true, false, "constraints"},
+		{"no suitable node (insufficient resources on 1 node; host-mode port already in use on 1 node)", true, false, "port"},
+		{"unsupported platform on 1 node", true, false, "platform"},
+		{"no suitable node (2 nodes not available for new tasks)", true, false, "docker node ls"},
+		{"assigned node no longer meets constraints", true, true, ""},
+		{"node is missing network attachments, ip addresses may be exhausted", true, false, "subnet"},
+		{`invalid mount config for type "bind": bind source path does not exist: /data`, false, false, "create the path"},
+		{`starting container failed: exec: "nginx": executable file not found in $PATH`, false, false, "entrypoint"},
+		{"task: non-zero exit (137): dockerexec: unhealthy container", false, false, "health check"},
+		{"task: non-zero exit (1)", false, false, "docker service logs"},
+		{"", false, false, "docker service logs"},
+	} {
+		got := causeOf(c.err)
+		if got.passing != c.passing || got.moved != c.moved || !strings.Contains(got.hint, c.hint) {
+			t.Errorf("causeOf(%q) = %+v", c.err, got)
+		}
+		if !got.moved && (got.fatal < 2 || got.fatal > crashes) {
+			t.Errorf("causeOf(%q) is fatal after %d failures", c.err, got.fatal)
+		}
+	}
+}
