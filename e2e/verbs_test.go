@@ -37,11 +37,12 @@ func TestFreeze(t *testing.T) {
 	version := tn.service("web", "web").Version
 	second := tn.push("second", map[string]string{"web/stack.yml": plain("environment: {V: '2'}")})
 	tn.wait(tn.stack("web"), func(s lab.Stack) bool { return s.Commit == second && s.Sync == "out-of-sync" && s.Health == "healthy" })
+	tn.eventually("skep status tells why the stack is frozen", func() (bool, string) {
+		out := tn.verb("status")
+		return strings.Contains(out, "a demo"), out
+	})
 	if now := tn.service("web", "web").Version; now != version {
 		t.Errorf("a frozen stack was written: version %v, want %v", now, version)
-	}
-	if out := tn.verb("status"); !strings.Contains(out, "a demo") {
-		t.Errorf("skep status does not tell why the stack is frozen:\n%s", out)
 	}
 	tn.verb("unfreeze", tn.stack("web"))
 	tn.live("web", second)

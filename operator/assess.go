@@ -77,7 +77,7 @@ func (l *loop) conclude(k *kept, now time.Time) {
 		l.rolloutFailed(k, outcome, services, now)
 		return
 	}
-	if k.health.State == deploy.Healthy && k.clean == k.print() && k.pending == "" {
+	if k.health.State == deploy.Healthy && k.clean == k.print() && k.pending == "" && k.rec.Applied == a.Hash {
 		l.rolloutDone(k, now)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -115,6 +116,10 @@ func (j job) converge(ctx context.Context, w deploy.Writer, r *result) {
 		if !r.save(ctx, w) {
 			return
 		}
+		if !sameHolds(j.memory, r.memory) {
+			r.err = fmt.Errorf("%w: the stack was frozen or pinned meanwhile", deploy.ErrStale)
+			return
+		}
 		j.diff.Guard = &r.memory
 		if plan, err = j.replan(plan, r); err != nil {
 			r.err = err
@@ -124,6 +129,11 @@ func (j job) converge(ctx context.Context, w deploy.Writer, r *result) {
 	r.did = len(plan.Steps) > 0
 	r.writes = len(plan.Steps)
 	r.err = deploy.Apply(ctx, w, plan)
+}
+
+// sameHolds says that no verb froze, pinned or freed a stack between two versions of its memory.
+func sameHolds(a, b deploy.Memory) bool {
+	return reflect.DeepEqual(a.Frozen, b.Frozen) && reflect.DeepEqual(a.Pinned, b.Pinned)
 }
 
 // plan is the diff, with the stack's configs listed if there is anything to do.

@@ -356,6 +356,38 @@ func TestHolds(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.synced("shop", "shop-a", c2)
 	})
+	for _, hold := range []struct {
+		name   string
+		change func(*deploy.Memory)
+	}{
+		{"a freeze", func(m *deploy.Memory) { m.Frozen = &deploy.Frozen{By: "ann", Reason: "audit", Since: time.Now()} }},
+		{"a pin", func(m *deploy.Memory) { m.Pinned = &deploy.Pinned{Commit: Good(*m), By: "ann", Since: time.Now()} }},
+	} {
+		story(t, hold.name+" that comes between a rollout's plan and its first write stops it", func(w *world) {
+			r := w.tenant("shop")
+			c1 := r.push(map[string]string{"a/compose.yml": web("web:1")})
+			w.start()
+			w.synced("shop", "shop-a", c1)
+			w.quiet()
+			var once atomic.Bool
+			w.meddle(func(_ context.Context, c swarmtest.Call) error {
+				if c.Method == "ConfigUpdate" && once.CompareAndSwap(false, true) {
+					w.holds("shop", "shop-a", hold.change)
+				}
+				return nil
+			})
+			c2 := r.push(map[string]string{"a/compose.yml": web("web:2")})
+			w.until("seen", func() bool { return w.stack("shop", "shop-a").Commit == c2 && once.Load() })
+			w.always("as it was", time.Hour, func() bool { return w.image("shop-a_web") == "web:1" })
+			if s := w.stack("shop", "shop-a"); s.Sync != OutOfSync || s.Frozen == nil && s.Pinned == nil {
+				w.Errorf("status: %+v", s)
+			}
+			w.alertsAre()
+			if n := len(History(w.memory("shop", "shop-a"))); n != 1 {
+				w.Errorf("history has %d entries, want only the first deployment", n)
+			}
+		})
+	}
 	story(t, "frozen for more than a day is told", func(w *world) {
 		r := w.tenant("shop")
 		r.push(map[string]string{"a/compose.yml": web("web:1")})
