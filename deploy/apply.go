@@ -286,8 +286,8 @@ func (a *applying) createService(ctx context.Context, s Step) (string, error) {
 	if lerr != nil {
 		return "", fmt.Errorf("%w: %w", ErrStale, lerr)
 	}
-	if !ours(live.Spec.Labels, spec.Labels) {
-		return "", foreign(KindService, s.Name, live.Spec.Labels)
+	if labels := OwnerLabels(&live); !ours(labels, spec.Labels) {
+		return "", foreign(KindService, s.Name, labels)
 	}
 	if !a.equal(live.Spec, spec) {
 		return "", fmt.Errorf("%w: service %q appeared with another spec", ErrStale, s.Name)
@@ -524,7 +524,10 @@ func (a *applying) labels(ctx context.Context, s Step) (map[string]string, error
 	switch s.Kind {
 	case KindService:
 		live, err := inspectService(ctx, a.w, s.ID)
-		return live.Spec.Labels, err
+		if live.Version != s.do.version { // the spec before may have changed too
+			return live.Spec.Labels, err
+		}
+		return OwnerLabels(&live), err
 	case KindSecret:
 		live, err := inspectSecret(ctx, a.w, s.ID)
 		return live.Spec.Labels, err

@@ -122,7 +122,7 @@ func (d *differ) services() {
 // service plans one service.
 func (d *differ) service(s stack.Service) *change {
 	c := &change{want: s, live: d.x.services[s.Spec.Name]}
-	if c.live != nil && !d.allow(KindService, s.Spec.Name, c.live.ID, c.live.Spec.Labels) {
+	if c.live != nil && !d.allow(KindService, s.Spec.Name, c.live.ID, OwnerLabels(c.live)) {
 		return c
 	}
 	spec := d.final(s, c.live)
@@ -289,7 +289,7 @@ func (d *differ) replace(step *Step, spec swarm.ServiceSpec, live *swarm.Service
 	step.Action, step.Restarts, step.Why = Replace, true, why
 	step.Changes = d.changes(step.Service, want, have)
 	step.do.service = &spec
-	step.do.labels = maps.Clone(live.Spec.Labels)
+	step.do.labels = maps.Clone(OwnerLabels(live))
 	return step
 }
 

@@ -68,11 +68,12 @@ func (g *garbage) collectable(id string, labels map[string]string) bool {
 
 func (g *garbage) services() {
 	for _, s := range byName(g.x.members[g.who.stack], func(s *swarm.Service) string { return s.Spec.Name }) {
-		if g.wanted[KindService][s.Spec.Name] || !g.collectable(s.ID, s.Spec.Labels) {
+		labels := OwnerLabels(s)
+		if g.wanted[KindService][s.Spec.Name] || !g.collectable(s.ID, labels) {
 			continue
 		}
 		g.gone = append(g.gone, s)
-		g.remove(KindService, s.Spec.Name, s.ID, s.Version, s.Spec.Labels, "git no longer asks for it")
+		g.remove(KindService, s.Spec.Name, s.ID, s.Version, labels, "git no longer asks for it")
 	}
 }
 

@@ -103,7 +103,7 @@ func addMember[T any](m map[string][]*T, labels map[string]string, v *T) {
 
 func (x *index) addService(s *swarm.Service) {
 	x.services[s.Spec.Name], x.known[s.ID] = s, true
-	addMember(x.members, s.Spec.Labels, s)
+	addMember(x.members, OwnerLabels(s), s)
 	for _, p := range ingressPorts(s) {
 		x.ports[p] = s
 	}

@@ -58,7 +58,7 @@ func (d *differ) network(n stack.Network) {
 		return
 	}
 	for _, s := range d.x.attached[live.ID] {
-		if !d.who.ours(s.ID, s.Spec.Labels) {
+		if !d.who.ours(s.ID, OwnerLabels(s)) {
 			d.waitFor(KindNetwork, n.Name, "", fmt.Sprintf("%s changed, and service %q of another stack uses the network: take it off the network first", what, s.Spec.Name))
 			return
 		}

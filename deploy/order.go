@@ -25,7 +25,7 @@ func (d *differ) remove(s *swarm.Service, why string) {
 		return
 	}
 	d.before = append(d.before, Step{Action: Remove, Kind: KindService, Name: s.Spec.Name, ID: s.ID, Why: why,
-		do: payload{labels: maps.Clone(s.Spec.Labels), version: s.Version}})
+		do: payload{labels: maps.Clone(OwnerLabels(s)), version: s.Version}})
 }
 
 // detach takes the services off the networks that are replaced: they are removed
@@ -89,7 +89,7 @@ func (d *differ) takePort(c *change, p port, holder *swarm.Service, keys map[str
 	switch {
 	case stays:
 		after[c.want.Key] = append(after[c.want.Key], key)
-	case d.who.ours(holder.ID, holder.Spec.Labels):
+	case d.who.ours(holder.ID, OwnerLabels(holder)):
 		d.remove(holder, fmt.Sprintf("it left git and holds the published port %d, which service %q needs", p.number, c.want.Key))
 	default:
 		d.waitFor(KindService, c.want.Spec.Name, c.want.Key, fmt.Sprintf("published port %d/%s is held by service %q: choose another port or remove that service", p.number, p.protocol, holder.Spec.Name))
@@ -104,7 +104,7 @@ func (d *differ) takeHostPorts(c *change, keys map[string]string) {
 		return
 	}
 	for _, s := range d.x.members[d.who.stack] {
-		if _, stays := keys[s.Spec.Name]; stays || !d.who.ours(s.ID, s.Spec.Labels) {
+		if _, stays := keys[s.Spec.Name]; stays || !d.who.ours(s.ID, OwnerLabels(s)) {
 			continue
 		}
 		for _, p := range hostPorts(&s.Spec) {

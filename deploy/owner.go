@@ -2,7 +2,38 @@ package deploy
 
 import (
 	"fmt"
+	"maps"
+
+	"github.com/docker/docker/api/types/swarm"
 )
+
+// OwnerLabels are the labels that tell whose a service is: its own. Where somebody
+// took skep's labels off (docker stack deploy by hand, docker service update
+// --label-rm), the spec before, which Swarm keeps, still says whose it was, unless a
+// label that is left says something else. The map is not to be changed.
+func OwnerLabels(s *swarm.Service) map[string]string {
+	own := s.Spec.Labels
+	if s.PreviousSpec == nil {
+		return own
+	}
+	before, lost := s.PreviousSpec.Labels, false
+	for _, k := range []string{LabelNamespace, LabelTenant, LabelInstance} {
+		now, ok := own[k]
+		if before[k] == "" || ok && now != before[k] {
+			return own
+		}
+		lost = lost || !ok
+	}
+	if !lost {
+		return own
+	}
+	out := make(map[string]string, len(own)+3)
+	maps.Copy(out, own)
+	for _, k := range []string{LabelNamespace, LabelTenant, LabelInstance} {
+		out[k] = before[k]
+	}
+	return out
+}
 
 // owner tells whose an object is: of one stack of one tenant, as one instance of
 // skep sees it.

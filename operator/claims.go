@@ -64,7 +64,8 @@ func (l *loop) holders(claims map[string][]*kept) map[string]stackID {
 	out := map[string]stackID{}
 	for name, c := range claims {
 		if s := l.services[name]; s != nil && len(c) > 1 {
-			out[name] = stackID{s.Spec.Labels[deploy.LabelTenant], s.Spec.Labels[deploy.LabelNamespace]}
+			labels := deploy.OwnerLabels(s)
+			out[name] = stackID{labels[deploy.LabelTenant], labels[deploy.LabelNamespace]}
 		}
 	}
 	return out

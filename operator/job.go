@@ -368,23 +368,29 @@ func changes(p deploy.Plan, t stack.Taint) []string {
 	return lines
 }
 
-// owned lists the adopted objects that can't be given our labels: networks, and
-// jobs, which would run again.
-func owned(live deploy.Live, name, instance string) []string {
+// owned lists what is the stack's and can't be given our labels: networks that were
+// adopted, and jobs, which would run again, adopted ones and those that lost theirs.
+func (j job) owned() []string {
 	var ids []string
-	for _, n := range live.Networks {
-		if n.Scope == "swarm" && n.Labels[deploy.LabelNamespace] == name && n.Labels[deploy.LabelInstance] == "" {
+	for _, n := range j.live.Networks {
+		if n.Scope == "swarm" && n.Labels[deploy.LabelNamespace] == j.id.stack && n.Labels[deploy.LabelInstance] == "" && (j.diff.Adopt || j.diff.Owned[n.ID]) {
 			ids = append(ids, n.ID)
 		}
 	}
-	for _, s := range live.Services {
-		if s.Spec.Labels[deploy.LabelNamespace] == name && s.Spec.Labels[deploy.LabelInstance] == "" && isJob(s.Spec.Mode) {
+	for i := range j.live.Services {
+		s := &j.live.Services[i]
+		labels := deploy.OwnerLabels(s)
+		if labels[deploy.LabelNamespace] == j.id.stack && bare(s) && isJob(s.Spec.Mode) &&
+			(j.diff.Adopt || j.diff.Owned[s.ID] || labels[deploy.LabelInstance] == j.diff.Instance && labels[deploy.LabelTenant] == j.id.tenant) {
 			ids = append(ids, s.ID)
 		}
 	}
 	slices.Sort(ids)
 	return ids
 }
+
+// bare says that a service carries no label of an instance itself.
+func bare(s *swarm.Service) bool { return s.Spec.Labels[deploy.LabelInstance] == "" }
 
 func isJob(m swarm.ServiceMode) bool { return m.ReplicatedJob != nil || m.GlobalJob != nil }
 

@@ -62,8 +62,9 @@ type kept struct {
 // part is what of the swarm belongs to one stack's namespace.
 type part struct {
 	owner    string // the tenant that the labels of our instance name
-	ours     int    // objects with our instance's label
+	ours     int    // objects with our instance's label, and services that lost it
 	foreign  int    // objects without
+	bare     int    // services without a label of skep, whoever's they are
 	networks int
 	versions uint64 // changes when Diff may come to another result
 	health   uint64 // changes when Check may
@@ -97,8 +98,11 @@ func split(live deploy.Live, instance string) map[string]*part {
 	}
 	for i := range live.Services {
 		s := &live.Services[i]
-		if p := of(s.Spec.Labels, s.ID, s.Version.Index); p != nil {
+		if p := of(deploy.OwnerLabels(s), s.ID, s.Version.Index); p != nil {
 			p.health += mix(s.ID, s.Version.Index) + running(s)
+			if bare(s) {
+				p.bare++
+			}
 		}
 	}
 	for i := range live.Networks {

@@ -144,7 +144,7 @@ func (l *loop) images(name string) map[string]string {
 	out := map[string]string{}
 	for i := range l.live.Services {
 		s := &l.live.Services[i]
-		if s.Spec.Labels[deploy.LabelNamespace] == name {
+		if deploy.OwnerLabels(s)[deploy.LabelNamespace] == name {
 			out[strings.TrimPrefix(s.Spec.Name, name+"_")] = imageOf(s.Spec)
 		}
 	}

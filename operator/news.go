@@ -150,6 +150,9 @@ func (l *loop) converged(k *kept, r result, now time.Time) {
 		l.failed(k, r, now)
 		return
 	}
+	if k.part.bare > 0 {
+		k.rec.Owned = r.owned()
+	}
 	k.problem, k.retry, k.tries, k.stale = verdict{}, time.Time{}, 0, 0
 	if f := k.rec.Failed; f != nil && f.Outcome == outcomeError {
 		k.rec.Failed = nil
@@ -230,7 +233,7 @@ func (l *loop) applied(k *kept, r result, now time.Time) {
 		k.accepted = rev
 	}
 	if r.diff.Adopt && k.part.foreign > 0 {
-		k.rec.Owned = owned(r.live, k.stack, l.config.Instance)
+		k.rec.Owned = r.owned()
 	}
 	if f := k.rec.Failed; f != nil && !r.goal.revert && f.Hash != rev.hash {
 		k.rec.Failed = nil

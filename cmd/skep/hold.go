@@ -99,8 +99,8 @@ func (h *hive) stack(name string) (deploy.Memory, error) {
 			known = append(known, m.Stack)
 		}
 	}
-	for _, s := range h.live.Services {
-		l := s.Spec.Labels
+	for i := range h.live.Services {
+		l := deploy.OwnerLabels(&h.live.Services[i])
 		if l[deploy.LabelInstance] != h.instance || l[deploy.LabelTenant] == "" {
 			continue
 		}

@@ -77,7 +77,7 @@ func (h *hive) services(stack, service string) ([]swarm.Service, error) {
 	var out []swarm.Service
 	var known []string
 	for _, s := range h.live.Services {
-		l := s.Spec.Labels
+		l := deploy.OwnerLabels(&s)
 		if l[deploy.LabelNamespace] != stack || l[deploy.LabelInstance] != h.instance {
 			continue
 		}
