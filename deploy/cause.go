@@ -50,6 +50,8 @@ var causes = []struct {
 		cause{passing: true, fatal: crashes, hint: "look at the nodes with: docker node ls"}},
 	{[]string{"ip addresses may be exhausted", "missing network attachments", "could not find an available IP"},
 		cause{passing: true, fatal: crashes, hint: "the network's subnet is full"}},
+	{[]string{"Pool overlaps with other one"},
+		cause{passing: true, fatal: crashes, hint: "the node has a network with this address range; one that was removed goes when its last container has stopped"}},
 	{[]string{"bind source path does not exist"},
 		cause{fatal: 2, hint: "create the path on every node that the service may run on"}},
 	{[]string{"invalid mount config", "failed to expand templated", "secret not found", "config not found"},

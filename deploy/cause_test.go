@@ -20,6 +20,7 @@ func TestCauses(t *testing.T) {
 		{"no suitable node (2 nodes not available for new tasks)", true, false, "docker node ls"},
 		{"assigned node no longer meets constraints", true, true, ""},
 		{"node is missing network attachments, ip addresses may be exhausted", true, false, "subnet"},
+		{"invalid pool request: Pool overlaps with other one on this address space", true, false, "removed"},
 		{`invalid mount config for type "bind": bind source path does not exist: /data`, false, false, "create the path"},
 		{`starting container failed: exec: "nginx": executable file not found in $PATH`, false, false, "entrypoint"},
 		{"task: non-zero exit (137): dockerexec: unhealthy container", false, false, "health check"},

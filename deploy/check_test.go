@@ -165,6 +165,30 @@ func TestRolloutsThatFail(t *testing.T) {
 	}
 }
 
+// TestRollBackTellsWhatTheUpdateDiedOf: not what the version before it, or an
+// update before it, died of a while ago.
+func TestRollBackTellsWhatTheUpdateDiedOf(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.Outcomes["web:1"] = swarmtest.Outcome{State: swarm.TaskStateRejected, Start: -1,
+		Err: "invalid pool request: Pool overlaps with other one on this address space"}
+	l.push(alone(nil))
+	l.Step(8 * time.Second)
+	begins(t, "at first", l.health(), "progressing  0/2 passing", "Pool overlaps")
+	delete(l.Outcomes, "web:1")
+	l.Step(time.Minute)
+	begins(t, "then", l.health(), "healthy  2/2", "")
+	for i, image := range []string{"early:1", "none:1"} {
+		l.Outcomes[image] = swarmtest.NoImage(image)
+		l.push(alone(func(s *swarm.ServiceSpec) {
+			s.TaskTemplate.ContainerSpec.Image, s.Labels[deploy.LabelImage] = image, image
+			s.UpdateConfig = &swarm.UpdateConfig{Parallelism: 1, FailureAction: "rollback", Monitor: 5 * time.Second}
+		}))
+		l.Step(time.Minute)
+		begins(t, fmt.Sprint("update ", i), l.health(), "healthy rolled-back 2/2 passing", "rolled the update back: No such image: "+image)
+	}
+}
+
 func TestCrashLoopOfAFirstDeployIsSeen(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

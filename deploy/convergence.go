@@ -79,6 +79,11 @@ func (r *rollout) moving() bool {
 	return r.state() == swarm.UpdateStateUpdating || r.state() == swarm.UpdateStateRollbackStarted
 }
 
+// back says that Swarm takes, or took, the service back to the spec before.
+func (r *rollout) back() bool {
+	return r.state() == swarm.UpdateStateRollbackStarted || r.state() == swarm.UpdateStateRollbackCompleted
+}
+
 func (r *rollout) failing() bool {
 	return r.state() == swarm.UpdateStatePaused || r.state() == swarm.UpdateStateRollbackPaused
 }
@@ -417,20 +422,9 @@ func (r *rollout) progress() time.Time {
 	return last
 }
 
-// explain fills in the error that most tasks give: what is pending, and what
-// failed. After a roll-back it is what the rolled back tasks died of.
+// explain fills in the error that most tasks give.
 func (r *rollout) explain(h *ServiceHealth) {
-	var tasks []*swarm.Task
-	for _, l := range r.slots {
-		tasks = append(tasks, r.failures(l)...)
-		if t := l[0]; !ended(t) && r.text(t) != "" {
-			tasks = append(tasks, t)
-		}
-	}
-	if len(tasks) == 0 && (r.failing() || r.state() == swarm.UpdateStateRollbackCompleted || r.state() == swarm.UpdateStateRollbackStarted) {
-		tasks = r.failures(r.stale)
-	}
-	t := r.frequent(tasks)
+	t := r.frequent(r.blamed(h.Running >= h.Desired))
 	if t == nil {
 		return
 	}
@@ -442,6 +436,39 @@ func (r *rollout) explain(h *ServiceHealth) {
 	if t.Status.ContainerStatus != nil {
 		h.Exit = t.Status.ContainerStatus.ExitCode
 	}
+}
+
+// blamed are the tasks that tell what is wrong: what is pending, and what failed.
+// After a roll-back they are those that were rolled back, as long as all is whole
+// without them; what failed before the update is none of its business.
+func (r *rollout) blamed(whole bool) []*swarm.Task {
+	var tasks []*swarm.Task
+	for _, l := range r.slots {
+		tasks = append(tasks, r.failures(l)...)
+		if t := l[0]; !ended(t) && r.text(t) != "" {
+			tasks = append(tasks, t)
+		}
+	}
+	if !r.back() && !r.failing() {
+		return tasks
+	}
+	old := r.failures(r.stale)
+	if r.back() {
+		tasks = r.fresh(tasks)
+		if fresh := r.fresh(old); len(fresh) > 0 {
+			old = fresh
+		}
+	}
+	if len(old) > 0 && (len(tasks) == 0 || r.back() && whole) {
+		return old
+	}
+	return tasks
+}
+
+// fresh are the tasks that were made since the update began.
+func (r *rollout) fresh(tasks []*swarm.Task) []*swarm.Task {
+	start := r.started()
+	return slices.DeleteFunc(slices.Clone(tasks), func(t *swarm.Task) bool { return t.CreatedAt.Before(start) })
 }
 
 // frequent is the newest task with the error that most of them have.

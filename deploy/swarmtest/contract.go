@@ -648,7 +648,11 @@ func (c *contract) rollsBack() {
 	c.change(s.ID, func(s *swarm.ServiceSpec) {
 		s.TaskTemplate.ContainerSpec.Image, s.Labels["more"] = ImageCrashes, "yes"
 	})
+	started := c.awaitState(s.ID, swarm.UpdateStateUpdating, swarm.UpdateStateRollbackStarted, swarm.UpdateStateRollbackCompleted).UpdateStatus.StartedAt
 	s = c.awaitState(s.ID, swarm.UpdateStateRollbackCompleted)
+	if at := s.UpdateStatus.StartedAt; started == nil || at == nil || !at.Equal(*started) {
+		c.Errorf("got a start at %v after %v, want that of the update", at, started)
+	}
 	if got := s.Spec.TaskTemplate.ContainerSpec.Image; got != ImageRuns || s.Spec.Labels["more"] != "" {
 		c.Errorf("got image %s and labels %v, want the spec as it was", got, s.Spec.Labels)
 	}

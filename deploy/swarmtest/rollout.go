@@ -213,7 +213,7 @@ func (s *Swarm) mark(v *service, state swarm.UpdateState, message string, at tim
 	}
 	st.State, st.Message = state, message
 	switch state {
-	case swarm.UpdateStateUpdating, swarm.UpdateStateRollbackStarted:
+	case swarm.UpdateStateUpdating: // a roll-back goes on with it
 		st.StartedAt, st.CompletedAt = &at, nil
 	case swarm.UpdateStateCompleted, swarm.UpdateStateRollbackCompleted:
 		st.CompletedAt = &at
