@@ -517,12 +517,14 @@ func (c *contract) stored() {
 	k.Image, k.Labels = "skep-contract", map[string]string{"a": "b"}
 	k.Command, k.Args, k.Env, k.Hosts = []string{"/app"}, []string{"0"}, []string{"B=2", "A=1"}, []string{"10.9.9.9 db"}
 	k.DNSConfig = &swarm.DNSConfig{Nameservers: []string{"10.9.9.8"}}
-	k.Privileges = &swarm.Privileges{}
+	k.Privileges = &swarm.Privileges{NoNewPrivileges: true, Seccomp: &swarm.SeccompOpts{Mode: swarm.SeccompModeCustom, Profile: []byte(`{"defaultAction":"SCMP_ACT_ALLOW"}`)},
+		AppArmor: &swarm.AppArmorOpts{Mode: swarm.AppArmorModeDisabled}}
+	k.OomScoreAdj = 100
 	k.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "/app"}, Interval: ten, Retries: 2, StartInterval: ten}
 	k.CapabilityAdd, k.Sysctls = []string{"CAP_NET_ADMIN"}, map[string]string{"net.core.somaxconn": "1024"}
 	k.Ulimits = []*container.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}}
 	k.Mounts = []mount.Mount{
-		{Type: mount.TypeVolume, Source: c.name, Target: "/data/", VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{"a": "b"}, DriverConfig: &mount.Driver{Name: "local"}}},
+		{Type: mount.TypeVolume, Source: c.name, Target: "/data/", VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{"a": "b"}, Subpath: "in", DriverConfig: &mount.Driver{Name: "local"}}},
 		{Source: "/srv", Target: "/srv", BindOptions: &mount.BindOptions{CreateMountpoint: true}, Consistency: mount.ConsistencyCached},
 		{Type: mount.TypeBind, Source: "/etc", Target: "/etc2", BindOptions: &mount.BindOptions{NonRecursive: true}},
 		{Type: mount.TypeTmpfs, Target: "/tmp", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 1 << 20, Options: [][]string{{"noexec"}}}},
