@@ -60,6 +60,7 @@ func (s *scope) service() Service {
 		EndpointSpec:   s.endpoint(d.EndpointMode),
 	}
 	spec.Labels[labelImage] = s.svc.Image
+	s.checkProcess()
 	s.checkJob(spec)
 	s.checkTemplates(spec)
 	s.checkSize(spec)
