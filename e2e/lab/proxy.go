@@ -9,8 +9,11 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+
+	"github.com/docker/docker/api/types/swarm"
 )
 
 // Proxy stands between an operator and the Docker socket, counts what passes and
@@ -24,8 +27,12 @@ type Proxy struct {
 	blind  bool                     // network lists lack the swarm's networks
 	after  func(n int, call string) // called after the n-th write was answered
 	before func(n int, call string) // called before the n-th write is passed on
+	api    string                   // instead of the engine's own; empty: its own
+	nodes  func([]swarm.Node) []swarm.Node
+	asked  map[string]swarm.ServiceSpec // what each service was last written as, by name
 	calls  int
 	writes []string
+	bodies []string // of the writes
 	srv    *http.Server
 }
 
@@ -63,6 +70,15 @@ func (p *Proxy) Cut(on bool) { p.mu.Lock(); defer p.mu.Unlock(); p.cut = on }
 // a leader does, or ends that.
 func (p *Proxy) Blind(on bool) { p.mu.Lock(); defer p.mu.Unlock(); p.blind = on }
 
+// Pretend makes the engine speak another version of the API than its own, and
+// list its nodes as f gives them. Of what the engine does not know it keeps a
+// mount's subpath and a health check's start interval, as a newer one does.
+func (p *Proxy) Pretend(api string, f func([]swarm.Node) []swarm.Node) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.api, p.nodes = api, f
+}
+
 // Before and After set what is called around the n-th write (from 1 on).
 func (p *Proxy) Before(f func(n int, call string)) { p.mu.Lock(); defer p.mu.Unlock(); p.before = f }
 
@@ -71,7 +87,7 @@ func (p *Proxy) Before(f func(n int, call string)) { p.mu.Lock(); defer p.mu.Unl
 func (p *Proxy) After(f func(n int, call string)) { p.mu.Lock(); defer p.mu.Unlock(); p.after = f }
 
 // Reset forgets the counts.
-func (p *Proxy) Reset() { p.mu.Lock(); defer p.mu.Unlock(); p.calls, p.writes = 0, nil }
+func (p *Proxy) Reset() { p.mu.Lock(); defer p.mu.Unlock(); p.calls, p.writes, p.bodies = 0, nil, nil }
 
 // Calls is the number of calls since Reset.
 func (p *Proxy) Calls() int { p.mu.Lock(); defer p.mu.Unlock(); return p.calls }
@@ -83,15 +99,32 @@ func (p *Proxy) Writes() []string {
 	return append([]string{}, p.writes...)
 }
 
-func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
+// Bodies are what the writes since Reset asked, one for each of Writes.
+func (p *Proxy) Bodies() []string {
 	p.mu.Lock()
-	down, write := p.down, r.Method != http.MethodGet && r.Method != http.MethodHead
+	defer p.mu.Unlock()
+	return append([]string{}, p.bodies...)
+}
+
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	write := r.Method != http.MethodGet && r.Method != http.MethodHead
+	var body []byte
+	if write {
+		body, _ = io.ReadAll(r.Body) // one that breaks off is passed on as far as it came
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	p.mu.Lock()
+	down := p.down
 	p.calls++
 	call := r.Method + " " + bare(r.URL.Path)
 	if write {
-		p.writes = append(p.writes, call)
+		p.writes, p.bodies = append(p.writes, call), append(p.bodies, string(body))
+		p.remember(call, body)
 	}
 	n, before := len(p.writes), p.before
+	if p.api != "" && bare(r.URL.Path) != r.URL.Path {
+		r.URL.Path = "/v" + engineAPI + bare(r.URL.Path)
+	}
 	p.mu.Unlock()
 	if down {
 		panic(http.ErrAbortHandler) // the connection ends without an answer
@@ -104,6 +137,39 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, next http.Handler)
 	}
 	next.ServeHTTP(w, r)
 }
+
+// remember keeps what a service is written as. p.mu is held.
+func (p *Proxy) remember(call string, body []byte) {
+	var s swarm.ServiceSpec
+	if p.api == "" || !strings.HasPrefix(call, "POST /services/") || json.Unmarshal(body, &s) != nil {
+		return
+	}
+	if p.asked == nil {
+		p.asked = map[string]swarm.ServiceSpec{}
+	}
+	p.asked[s.Name] = s
+}
+
+// recall gives a service back what the engine dropped of it.
+func (p *Proxy) recall(s *swarm.Service) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	asked, live := p.asked[s.Spec.Name].TaskTemplate.ContainerSpec, s.Spec.TaskTemplate.ContainerSpec
+	if asked == nil || live == nil {
+		return
+	}
+	if asked.Healthcheck != nil && live.Healthcheck != nil {
+		live.Healthcheck.StartInterval = asked.Healthcheck.StartInterval
+	}
+	for i := range live.Mounts {
+		if i < len(asked.Mounts) && asked.Mounts[i].VolumeOptions != nil && live.Mounts[i].VolumeOptions != nil {
+			live.Mounts[i].VolumeOptions.Subpath = asked.Mounts[i].VolumeOptions.Subpath
+		}
+	}
+}
+
+// engineAPI is what every engine that skep works with speaks.
+const engineAPI = "1.41"
 
 // bare is an API path without its version.
 func bare(path string) string {
@@ -119,7 +185,11 @@ func bare(path string) string {
 func (p *Proxy) spoil(resp *http.Response) error {
 	p.mu.Lock()
 	cut, blind, after, n := p.cut, p.blind, p.after, len(p.writes)
+	api, nodes := p.api, p.nodes
 	p.mu.Unlock()
+	if api != "" {
+		resp.Header.Set("Api-Version", api)
+	}
 	path := bare(resp.Request.URL.Path)
 	if resp.Request.Method != http.MethodGet && resp.Request.Method != http.MethodHead {
 		if after != nil {
@@ -132,6 +202,21 @@ func (p *Proxy) spoil(resp *http.Response) error {
 		return edit(resp, func(b []byte) []byte { return b[:len(b)/2] })
 	case blind && path == "/networks":
 		return edit(resp, localOnly)
+	case nodes != nil && path == "/nodes":
+		return edit(resp, func(b []byte) []byte { return changed(b, nodes) })
+	case api != "" && path == "/services":
+		return edit(resp, func(b []byte) []byte {
+			return changed(b, func(list []swarm.Service) []swarm.Service {
+				for i := range list {
+					p.recall(&list[i])
+				}
+				return list
+			})
+		})
+	case api != "" && strings.HasPrefix(path, "/services/"):
+		return edit(resp, func(b []byte) []byte {
+			return changed(b, func(s swarm.Service) swarm.Service { p.recall(&s); return s })
+		})
 	}
 	return nil
 }
@@ -152,17 +237,18 @@ func edit(resp *http.Response, f func([]byte) []byte) error {
 }
 
 func localOnly(b []byte) []byte {
-	var list []map[string]any
-	if json.Unmarshal(b, &list) != nil {
+	return changed(b, func(list []map[string]any) []map[string]any {
+		return slices.DeleteFunc(list, func(n map[string]any) bool { return n["Scope"] == "swarm" })
+	})
+}
+
+// changed is an answer as f changes it; one that is no T stays.
+func changed[T any](b []byte, f func(T) T) []byte {
+	var v T
+	if json.Unmarshal(b, &v) != nil {
 		return b
 	}
-	kept := []map[string]any{}
-	for _, n := range list {
-		if n["Scope"] != "swarm" {
-			kept = append(kept, n)
-		}
-	}
-	out, err := json.Marshal(kept)
+	out, err := json.Marshal(f(v))
 	if err != nil {
 		return b
 	}

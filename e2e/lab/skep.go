@@ -155,6 +155,7 @@ type Stack struct {
 	Tenant, Stack, Commit, Sync, Health, Reason, Cause, Message, Deployed, Attempted string
 	LastLook                                                                         time.Time `json:"last_look"`
 	NextLook                                                                         time.Time `json:"next_look"`
+	Warnings                                                                         []string
 	Services                                                                         []struct {
 		Name, Error      string
 		Running, Desired int
