@@ -151,7 +151,7 @@ func (l *loop) work(k *kept, now time.Time) (job, bool) {
 		return l.removal(k, now)
 	}
 	if k.goal.rev == nil {
-		return l.job(k, jobRevert, now), k.goal.lost && k.goal.revert && !k.rec.Failed.Reverted && k.frozen(now) == nil
+		return l.job(k, jobRevert, now), k.putBackDue() && k.frozen(now) == nil
 	}
 	print := k.print()
 	if l.swarmActs(k) {
@@ -175,6 +175,13 @@ func (l *loop) work(k *kept, now time.Time) (job, bool) {
 		return j, true
 	}
 	return job{}, false
+}
+
+// putBackDue says that Swarm is to put the services of a failed revision back:
+// the good commit is lost, and was not written before that.
+func (k *kept) putBackDue() bool {
+	f := k.rec.Failed
+	return k.goal.lost && k.goal.revert && !f.Reverted && k.rec.Applied == f.Hash
 }
 
 // mayTidy says that services and networks which left a stack's file may go.

@@ -199,6 +199,31 @@ func TestRollback(t *testing.T) {
 		}
 		w.synced("shop", "shop-a", r.push(file("one:3", "two:3")))
 	})
+	story(t, "what went back already stays when its good commit is lost later", func(w *world) {
+		r := w.tenant("shop")
+		w.swarm.Outcomes["one:bad"] = swarmtest.Crashes(1, time.Second)
+		wish := "x-skep: {rollback: true}\n"
+		good := r.push(two("one:1", "two:1", wish))
+		w.start()
+		w.synced("shop", "shop-a", good)
+		w.quiet()
+		bad := r.push(two("one:bad", "two:2", wish))
+		w.until("back", func() bool {
+			return w.stack("shop", "shop-a").Reason == RolledBack && w.image("shop-a_one") == "one:1" && w.image("shop-a_two") == "two:1"
+		})
+		w.quiet()
+		r.lose(good)
+		w.swarm.Forget()
+		w.restart()
+		time.Sleep(10 * time.Minute)
+		if n := w.updatesOf("ServiceUpdate"); n != 0 || w.image("shop-a_one") != "one:1" || w.image("shop-a_two") != "two:1" {
+			w.Errorf("%d updates; images %s and %s", n, w.image("shop-a_one"), w.image("shop-a_two"))
+		}
+		if s := w.stack("shop", "shop-a"); s.Reason != RolledBack || s.Commit != bad || s.Deployed != good {
+			w.Errorf("status = %+v", s)
+		}
+		w.synced("shop", "shop-a", r.push(two("one:3", "two:3", wish)))
+	})
 	story(t, "a paused update is not resumed", func(w *world) {
 		r := w.tenant("shop")
 		w.swarm.Outcomes["web:bad"] = swarmtest.NoImage("web:bad")
