@@ -51,7 +51,7 @@ type FS interface {
 type EscapeError struct{ Path string }
 
 // Error names the path and the rule.
-func (e *EscapeError) Error() string { return e.Path + ": path leaves the tenant's folder" }
+func (e *EscapeError) Error() string { return e.Path + ": path leaves the tenant's folder; keep a copy inside it" }
 
 // Limits bound what a remote can cost.
 type Limits struct {

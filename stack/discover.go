@@ -136,7 +136,7 @@ func (d *discovery) folder(name string, e fs.DirEntry) (bool, error) {
 
 // failed is a folder of which nothing can be known but its name.
 func (d *discovery) failed(dir string, err error) *Definition {
-	return &Definition{Tenant: d.o.Tenant, Name: d.o.Prefix + path.Base(dir), Dir: dir, Err: folderError(dir, err)}
+	return &Definition{Tenant: d.o.Tenant, Name: d.o.Prefix + path.Base(dir), Dir: dir, Err: folderError(dir, err), named: Position{File: dir}}
 }
 
 // placedError is what keeps a folder from being a stack, at a place in one of its files.
@@ -145,8 +145,11 @@ type placedError struct {
 	err error
 }
 
-func (e *placedError) Error() string { return fmt.Sprintf("%s: %s", e.at, e.err) }
+func (e *placedError) Error() string { return fmt.Sprintf("%s: %s", e.at, e.text()) }
 func (e *placedError) Unwrap() error { return e.err }
+
+// text is what is wrong, without the file that the place names.
+func (e *placedError) text() string { return strings.TrimPrefix(e.err.Error(), e.at.File+": ") }
 
 // folderError names the folder, unless err does.
 func folderError(dir string, err error) error {
@@ -184,9 +187,11 @@ func (d *discovery) look(dir string, root bool) (*Definition, error) {
 		def.Warnings = append(def.Warnings, w)
 	}
 	if p.err != nil {
-		def.Err = folderError(dir, p.err)
+		def.named = Position{path.Join(dir, p.fault), 1}
+		def.Err = &placedError{def.named, p.err}
 		return def, nil
 	}
+	def.named = Position{def.Files[0], 1}
 	name, err := d.ownName(def)
 	if name != "" {
 		def.Name = d.o.Prefix + name
@@ -194,8 +199,8 @@ func (d *discovery) look(dir string, root bool) (*Definition, error) {
 	if err != nil {
 		def.Err = folderError(dir, err)
 	} else if !nameRule.MatchString(def.Name) {
-		def.Err = fmt.Errorf("%s: a stack can't be named %q: use up to 41 lower-case letters, digits, _ and -, a letter or digit first (rename the folder, or set name: in %s)",
-			dir, cut(def.Name), path.Base(def.Files[0]))
+		def.Err = &placedError{def.named, fmt.Errorf("a stack can't be named %q: use up to 41 lower-case letters, digits, _ and -, a letter or digit first (rename the folder, or set name: in %s)",
+			cut(def.Name), path.Base(def.Files[0]))}
 	}
 	return def, nil
 }
@@ -204,6 +209,7 @@ func (d *discovery) look(dir string, root bool) (*Definition, error) {
 type picked struct {
 	files    []string // the stack file, then the overlay
 	warnings []Finding
+	fault    string // the file that err is about
 	err      error
 }
 
@@ -234,7 +240,7 @@ func pick(entries []fs.DirEntry, environment string) picked {
 	odd := oddlyCased(names, environment)
 	for _, name := range slices.Sorted(maps.Keys(odd)) {
 		if base == "" {
-			p.err = fmt.Errorf("%s is not read: name it %s", name, odd[name])
+			p.fault, p.err = name, fmt.Errorf("not read: name it %s", odd[name])
 			continue
 		}
 		p.warnings = append(p.warnings, Finding{Position: Position{File: name}, Severity: Warning,
@@ -252,7 +258,7 @@ func (p *picked) choose(plain, overlays []string) {
 	case 1:
 		p.files = append(p.files, overlays[0])
 	case 2:
-		p.err = fmt.Errorf("both %s and %s are there; keep one", overlays[0], overlays[1])
+		p.fault, p.err = overlays[1], fmt.Errorf("%s is there too; keep one of them", overlays[0])
 	}
 	if len(plain) > 1 {
 		p.ignore(plain[1])
@@ -312,7 +318,7 @@ func (d *discovery) ownName(def *Definition) (string, error) {
 	for _, file := range def.Files {
 		data, _, err := f.read(file, maxFile)
 		if err != nil {
-			return name, &placedError{Position{File: file}, err}
+			return name, &placedError{Position{file, 1}, err}
 		}
 		if !nameLine.Match(data) {
 			continue
@@ -322,7 +328,7 @@ func (d *discovery) ownName(def *Definition) (string, error) {
 			if m := guess.FindSubmatch(data); m != nil {
 				name = string(m[1])
 			}
-			at := Position{File: file}
+			at := Position{file, 1}
 			var l *lineError
 			if errors.As(err, &l) {
 				at.Line, err = l.line, l.err
@@ -333,6 +339,7 @@ func (d *discovery) ownName(def *Definition) (string, error) {
 		if n == nil || n.ShortTag() == "!!null" {
 			continue
 		}
+		def.named = Position{file, n.Line}
 		if name, err = d.interpolatedName(f, def.Dir, n); err != nil {
 			return "", &placedError{Position{file, n.Line}, errors.New("name: " + NewTaint(f.secrets...).Redact(err.Error()))}
 		}
@@ -362,20 +369,30 @@ func (d *discovery) interpolatedName(f *files, dir string, n *yaml.Node) (string
 	return interpolate(n.Value, in(values))
 }
 
-// clash gives all stacks that share a name an error that names the others.
+// clash gives all stacks that share a name an error that tells where the others
+// get it.
 func clash(defs []Definition) {
-	dirs := map[string][]string{}
+	named := map[string][]string{}
 	for _, d := range defs {
-		dirs[d.Name] = append(dirs[d.Name], d.Dir)
+		named[d.Name] = append(named[d.Name], d.named.String())
 	}
 	for i := range defs {
 		d := &defs[i]
-		if len(dirs[d.Name]) < 2 {
-			continue
+		var others []string
+		for _, at := range named[d.Name] {
+			if at != d.named.String() {
+				others = append(others, at)
+			}
 		}
-		slices.Sort(dirs[d.Name])
-		err := fmt.Errorf("%s: folders %s are both the stack %q; rename one, or set name: in its stack file",
-			d.Dir, strings.Join(dirs[d.Name], " and "), cut(d.Name))
-		d.Err = errors.Join(d.Err, err)
+		slices.Sort(others)
+		text := "%s is the stack %q too; rename one of the folders, or set another name: in its stack file"
+		switch len(others) {
+		case 0:
+			continue
+		case 1:
+		default:
+			text = "%s are the stack %q too; rename all but one of the folders, or set another name: in their stack files"
+		}
+		d.Err = errors.Join(d.Err, &placedError{d.named, fmt.Errorf(text, strings.Join(others, " and "), cut(d.Name))})
 	}
 }

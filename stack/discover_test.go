@@ -77,14 +77,14 @@ func TestDiscover(t *testing.T) {
 			"a = a/compose.production.yml\n"},
 		{"an overlay alone is none without it", repo("a/compose.production.yml"), Options{}, ""},
 		{"both endings of an overlay are an error", repo("a/compose.yml", "a/compose.p.yml", "a/compose.p.yaml"), Options{Environment: "p"},
-			"a = a/compose.yml | error a: both compose.p.yaml and compose.p.yml are there; keep one\n"},
+			"a = a/compose.yml | error a/compose.p.yml:1: compose.p.yaml is there too; keep one of them\n"},
 		{"an overlay of another base is not read", repo("a/stack.yml", "a/compose.p.yml"), Options{Environment: "p"},
 			"a = a/stack.yml | warning a/compose.p.yml: not read: stack.yml is the stack file of this folder; remove one of them\n"},
 		{"capital letters are warned of", repo("a/compose.yml", "a/Compose.YAML"), Options{},
 			"a = a/compose.yml | warning a/Compose.YAML: not read: name it compose.yaml, or remove it\n"},
 		{"an overlay's capital letters are warned of", repo("a/compose.yml", "a/compose.Prod.yml"), Options{Environment: "prod"},
 			"a = a/compose.yml | warning a/compose.Prod.yml: not read: name it compose.prod.yml, or remove it\n"},
-		{"capital letters alone are an error", repo("a/compose.YML"), Options{}, "a =  | error a: compose.YML is not read: name it compose.yml\n"},
+		{"capital letters alone are an error", repo("a/compose.YML"), Options{}, "a =  | error a/compose.YML:1: not read: name it compose.yml\n"},
 		{"name: replaces the folder's part", repo("a/compose.yml: name: other\nservices: {}\n"), Options{Prefix: "p-"}, "p-other = a/compose.yml\n"},
 		{"name: at the root stays below the prefix", repo("compose.yml: name: other\n"), Options{Prefix: "p-", Tenant: "p"}, "p-other = compose.yml\n"},
 		{"name: of the overlay wins", repo("a/compose.yml: name: x\n", "a/compose.p.yml: name: y\n"), Options{Environment: "p"}, "y = a/compose.yml + a/compose.p.yml\n"},
@@ -99,17 +99,22 @@ func TestDiscover(t *testing.T) {
 			"x = a/compose.yml | error a/compose.yml:2: not YAML: while parsing a flow node did not find expected node content\n"},
 		{"a broken file without name: is for render to refuse", repo("a/compose.yml: services: [\n"), Options{}, "a = a/compose.yml\n"},
 		{"a name that is no text", repo("a/compose.yml: name: 12\n"), Options{}, "a = a/compose.yml | error a/compose.yml:1: name: must be text; put it in quotes\n"},
-		{"capital letters are not lowered in silence", repo("Web/compose.yml"), Options{}, `Web = Web/compose.yml | error Web: a stack can't be named "Web": ` + rule + "\n"},
+		{"capital letters are not lowered in silence", repo("Web/compose.yml"), Options{}, `Web = Web/compose.yml | error Web/compose.yml:1: a stack can't be named "Web": ` + rule + "\n"},
 		{"41 bytes are enough", repo(strings.Repeat("a", 41)+"/compose.yml", strings.Repeat("b", 42)+"/compose.yml"), Options{},
 			strings.Repeat("a", 41) + " = " + strings.Repeat("a", 41) + "/compose.yml\n" +
-				strings.Repeat("b", 42) + " = " + strings.Repeat("b", 42) + "/compose.yml | error " + strings.Repeat("b", 42) + `: a stack can't be named "` + strings.Repeat("b", 42) + `": ` + rule + "\n"},
+				strings.Repeat("b", 42) + " = " + strings.Repeat("b", 42) + "/compose.yml | error " + strings.Repeat("b", 42) + `/compose.yml:1: a stack can't be named "` + strings.Repeat("b", 42) + `": ` + rule + "\n"},
 		{"the prefix counts", repo("abc/compose.yml"), Options{Prefix: strings.Repeat("p", 39)},
-			strings.Repeat("p", 39) + `abc = abc/compose.yml | error abc: a stack can't be named "` + strings.Repeat("p", 39) + `abc": ` + rule + "\n"},
-		{"a name can't start as skep's own objects do", repo("skep.x/compose.yml"), Options{}, `skep.x = skep.x/compose.yml | error skep.x: a stack can't be named "skep.x": ` + rule + "\n"},
-		{"two folders of one name are both refused", repo("a/compose.yml", "b/compose.yml: name: a\n", "c/compose.yml"), Options{},
-			`a = a/compose.yml | error a: folders a and b are both the stack "a"; rename one, or set name: in its stack file` + "\n" +
-				`a = b/compose.yml | error b: folders a and b are both the stack "a"; rename one, or set name: in its stack file` + "\n" +
+			strings.Repeat("p", 39) + `abc = abc/compose.yml | error abc/compose.yml:1: a stack can't be named "` + strings.Repeat("p", 39) + `abc": ` + rule + "\n"},
+		{"a name can't start as skep's own objects do", repo("skep.x/compose.yml"), Options{}, `skep.x = skep.x/compose.yml | error skep.x/compose.yml:1: a stack can't be named "skep.x": ` + rule + "\n"},
+		{"a name: that is no stack's is told at its line", repo("a/compose.yml: # x\nname: B\n"), Options{}, `B = a/compose.yml | error a/compose.yml:2: a stack can't be named "B": ` + rule + "\n"},
+		{"two folders of one name are both refused", repo("a/compose.yml", "b/compose.yml: # x\n\nname: a\n", "c/compose.yml"), Options{},
+			`a = a/compose.yml | error a/compose.yml:1: b/compose.yml:3 is the stack "a" too; rename one of the folders, or set another name: in its stack file` + "\n" +
+				`a = b/compose.yml | error b/compose.yml:3: a/compose.yml:1 is the stack "a" too; rename one of the folders, or set another name: in its stack file` + "\n" +
 				"c = c/compose.yml\n"},
+		{"three folders of one name", repo("a/compose.yml: name: x", "b/compose.yml: name: x", "x/compose.yml"), Options{},
+			`x = a/compose.yml | error a/compose.yml:1: b/compose.yml:1 and x/compose.yml:1 are the stack "x" too; rename all but one of the folders, or set another name: in their stack files` + "\n" +
+				`x = b/compose.yml | error b/compose.yml:1: a/compose.yml:1 and x/compose.yml:1 are the stack "x" too; rename all but one of the folders, or set another name: in their stack files` + "\n" +
+				`x = x/compose.yml | error x/compose.yml:1: a/compose.yml:1 and b/compose.yml:1 are the stack "x" too; rename all but one of the folders, or set another name: in their stack files` + "\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

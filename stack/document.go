@@ -14,13 +14,15 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
+var errEmpty = errors.New("empty file; write services: into it, or delete it")
+
 // parse reads one YAML document: a mapping without aliases, merge keys,
 // duplicate keys and tags of other languages. Every error names its line.
 func parse(data []byte) (*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff"))))
 	var doc yaml.Node
 	if err := decoder.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil, errors.New("empty file")
+		return nil, errEmpty
 	} else if err != nil {
 		return nil, syntaxError(data, err)
 	}
@@ -31,7 +33,7 @@ func parse(data []byte) (*yaml.Node, error) {
 		return nil, syntaxError(data, err)
 	}
 	if len(doc.Content) != 1 {
-		return nil, errors.New("empty file")
+		return nil, errEmpty
 	}
 	x := expander{active: map[*yaml.Node]bool{}}
 	root, err := x.expand(doc.Content[0], 0)
@@ -40,7 +42,7 @@ func parse(data []byte) (*yaml.Node, error) {
 	}
 	switch {
 	case root.ShortTag() == "!!null":
-		return nil, errors.New("empty file")
+		return nil, errEmpty
 	case root.Kind != yaml.MappingNode:
 		return nil, &lineError{root.Line, errors.New("a stack file is a mapping, such as services: …")}
 	}

@@ -66,7 +66,7 @@ func TestFilesOfStrangers(t *testing.T) {
 func TestFolderFaultsNameTheirFile(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, text, want string }{
-		{"too large", strings.Repeat("#", maxFile+1), "s/stack.yml: error: larger than 1048576 bytes"},
+		{"too large", strings.Repeat("#", maxFile+1), "s/stack.yml:1: error: larger than 1048576 bytes"},
 		{"a name that is no text", "x: 1\nname: [a]\nservices: {}", "s/stack.yml:2: error: name: must be text; put it in quotes"},
 		{"a name with a variable", "name: ${NOPE}\nservices: {}", "s/stack.yml:1: error: name: variable NOPE is not set; set it in .env or give a default: ${NOPE:-default}"},
 		{"keys of something else", "db: 1\narr: [a]\n", "s/stack.yml:1: error: key db is not known at the top of a stack file\ns/stack.yml:2: error: key arr is not known at the top of a stack file"},

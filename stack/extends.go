@@ -107,7 +107,7 @@ func (b *borrowing) borrow(from *document, name string, r ref, target *yaml.Node
 	b.l.borrowed[hidden] = name
 	c := clone(target)
 	if b.l.nodes += size(c); b.l.nodes > maxTotal {
-		b.l.report.errorf(Position{File: from.file}, "more than %d values in all files of the stack", maxTotal)
+		b.l.report.errorf(Position{from.file, 1}, "more than %d values in all files of the stack", maxTotal)
 		return hidden
 	}
 	set(b.into, hidden, c)

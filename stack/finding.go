@@ -80,5 +80,5 @@ type EscapeError struct {
 
 // Error names the path and the rule.
 func (e *EscapeError) Error() string {
-	return fmt.Sprintf("%s: path leaves the tenant's folder", e.Path)
+	return fmt.Sprintf("%s: path leaves the tenant's folder; keep a copy inside it", e.Path)
 }

@@ -15,7 +15,7 @@ var imported = []string{"services", "volumes", "networks", "secrets", "configs"}
 // add puts one of the stack's own files, and before it what it includes, at the
 // end of the documents.
 func (l *loading) add(file string) {
-	d := l.open(file, l.def.Dir, Position{File: file})
+	d := l.open(file, l.def.Dir, Position{file, 1})
 	if d == nil {
 		return
 	}

@@ -124,7 +124,7 @@ func (l *loading) noStack(err error) {
 	}
 	var placed *placedError
 	if errors.As(err, &placed) {
-		l.report.fail(placed.at, err, "%s", strings.TrimPrefix(placed.err.Error(), placed.at.File+": "))
+		l.report.fail(placed.at, err, "%s", placed.text())
 		return
 	}
 	l.report.fail(l.positions.whole(), err, "%s", strings.TrimPrefix(err.Error(), l.def.Dir+": "))
@@ -146,7 +146,7 @@ func (l *loading) compose() *model {
 	}
 	dropDisabled(dict, project)
 	if len(project.Services) == 0 {
-		l.report.errorf(l.positions.whole(), "no services (are profiles off?); to remove a stack, delete its folder")
+		l.report.errorf(l.positions.at("services"), "no services (are profiles off?); to remove a stack, delete its folder")
 	}
 	l.checkIgnored(project)
 	l.resolveEnvironment(project)
@@ -332,7 +332,7 @@ func (l *loading) open(file, dir string, from Position) *document {
 		return nil
 	}
 	if l.nodes += size(root); l.nodes > maxTotal {
-		l.report.errorf(Position{File: file}, "more than %d values in all files of the stack", maxTotal)
+		l.report.errorf(Position{file, 1}, "more than %d values in all files of the stack", maxTotal)
 		return nil
 	}
 	d := &document{file: file, dir: dir, root: root}

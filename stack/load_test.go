@@ -198,7 +198,7 @@ func TestValidateGivesErrorsAndWarningsInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := listFindings(Validate(fsys, defs[0], Options{}))
-	want := "s/compose.yml:4: error: services.a.env_file: ../../x: path leaves the tenant's folder [services.a.env_file]\n" +
+	want := "s/compose.yml:4: error: services.a.env_file: ../../x: path leaves the tenant's folder; keep a copy inside it [services.a.env_file]\n" +
 		"s/docker-compose.yml: warning: not read: compose.yml is the stack file of this folder; remove one of them []\n"
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

@@ -9,22 +9,28 @@ import (
 
 // positions knows where each compose path was set last.
 type positions struct {
-	first   string // the stack file
+	first   string // the stack file; the folder, where it has none
+	folder  string
 	known   map[string]Position
 	shared  map[string]bool   // lists that two files set: their items' numbers mean nothing
 	extends map[string]string // service → the one it extends
 }
 
 func newPositions(def Definition) *positions {
-	p := &positions{first: def.Dir, known: map[string]Position{}, shared: map[string]bool{}, extends: map[string]string{}}
+	p := &positions{first: def.Dir, folder: def.Dir, known: map[string]Position{}, shared: map[string]bool{}, extends: map[string]string{}}
 	if len(def.Files) > 0 {
 		p.first = def.Files[0]
 	}
 	return p
 }
 
-// whole is the stack file without a line.
-func (p *positions) whole() Position { return Position{File: p.first} }
+// whole is the start of the stack file; the folder, where it has none.
+func (p *positions) whole() Position {
+	if p.first == p.folder {
+		return Position{File: p.folder}
+	}
+	return Position{p.first, 1}
+}
 
 // record takes down where n, at path, and all below it stand. What is recorded
 // later wins.

@@ -40,9 +40,9 @@ func (r *report) fail(p Position, cause error, format string, args ...any) {
 	r.add(Finding{Position: p, Severity: Error, Text: fmt.Sprintf(format, args...), Err: cause})
 }
 
-// failLine reports an error in a file, at its line where it has one.
+// failLine reports an error in a file, at its line where it has one, else at the first.
 func (r *report) failLine(file string, err error) {
-	p, text := Position{File: file}, err.Error()
+	p, text := Position{file, 1}, err.Error()
 	var l *lineError
 	if errors.As(err, &l) {
 		p.Line, text = l.line, l.err.Error()

@@ -33,6 +33,8 @@ type Definition struct {
 	Files    []string // the stack file, then the environment's overlay
 	Warnings []Finding
 	Err      error // not nil: this folder can't be a stack, and why; Name is then the best guess
+
+	named Position // what gives it its name: a name:, else its stack file, else the folder
 }
 
 // Discover finds the stacks of one tenant, sorted by name. An error means that

@@ -57,7 +57,8 @@ func readVariables(f *files, name string, fixed, values map[string]string, r *re
 		return
 	}
 	if err != nil {
-		r.fail(Position{File: name}, err, "%v", err)
+		at := Position{name, 1}
+		r.fail(at, err, "%s", describe(name, at, err))
 		return
 	}
 	lines, err := parseDotenv(data, in(fixed), in(values))
