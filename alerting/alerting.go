@@ -5,6 +5,7 @@
 package alerting
 
 import (
+	"log/slog"
 	"net/http"
 	"sort"
 	"strings"
@@ -50,6 +51,7 @@ type Options struct {
 	Repeat   time.Duration     // how long a resolved alert is repeated; default 15m
 	Timeout  time.Duration     // of one post; default 10s
 	Queue    int               // alerts waiting per peer; the oldest go first; default 10,000
+	Log      *slog.Logger      // told when a peer begins and ends to fail; nil: nobody
 }
 
 // PeerStatus is how one peer does.

@@ -3,6 +3,7 @@ package alerting
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"net"
 	"net/url"
 	"slices"
@@ -40,6 +41,7 @@ func New(o Options) (*Client, error) {
 	o.Repeat = cmp.Or(o.Repeat, defaultRepeat)
 	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
 	o.Queue = cmp.Or(o.Queue, defaultQueue)
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	c := &Client{client{
 		options: o,
 		resolve: net.DefaultResolver.LookupHost,

@@ -15,15 +15,17 @@ const (
 	lastRetry  = 5 * time.Second
 )
 
-// loop keeps one peer told. Its goroutine alone touches known.
+// loop keeps one peer told. Its goroutine alone touches known, said and down.
 type loop struct {
 	client *client
 	poster poster
 	wake   chan struct{} // of one: look again
 	failed func()        // told of each failed post; may be nil
 	known  map[string]*item
+	said   string // what the log was last told to be wrong; empty: nothing
+	down   bool   // it does not answer as it should
 
-	mu sync.Mutex // guards st
+	mu sync.Mutex // guards st, whose URL never changes
 	st PeerStatus
 }
 
@@ -176,6 +178,10 @@ func (l *loop) deliver(ctx context.Context, items []*item) error {
 	case err == nil:
 		l.done(items, now)
 		l.note(func(s *PeerStatus) { s.LastOK, s.LastError, s.Sent = now, "", s.Sent+uint64(len(items)) })
+		if l.down {
+			l.client.options.Log.Info("Alertmanager takes alerts again", "url", l.st.URL)
+		}
+		l.down, l.said = false, ""
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -188,10 +194,14 @@ func (l *loop) deliver(ctx context.Context, items []*item) error {
 	case errors.As(err, &refused):
 		l.done(items, now)
 		name := items[0].alert.Labels["alertname"]
-		l.note(func(s *PeerStatus) { s.LastError, s.Failed = "alert "+name+": "+err.Error(), s.Failed+1 })
+		text := "alert " + name + ": " + err.Error()
+		l.note(func(s *PeerStatus) { s.LastError, s.Failed = text, s.Failed+1 })
+		l.say("Alertmanager does not take an alert", text)
 		return nil
 	}
 	l.note(func(s *PeerStatus) { s.LastError, s.Failed = err.Error(), s.Failed+uint64(len(items)) })
+	l.say("Alertmanager does not take alerts", err.Error())
+	l.down = true
 	if l.failed != nil {
 		l.failed()
 	}
@@ -205,6 +215,14 @@ func (l *loop) done(items []*item, now time.Time) {
 			k.delivered = now
 		}
 	}
+}
+
+// say tells the log what is wrong, once for as long as it is the same.
+func (l *loop) say(what, text string) {
+	if l.said != text {
+		l.client.options.Log.Warn(what, "url", l.st.URL, "err", text)
+	}
+	l.said = text
 }
 
 func (l *loop) note(change func(*PeerStatus)) {

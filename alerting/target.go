@@ -167,8 +167,14 @@ func (c *client) lookup(ctx context.Context, t target) ([]string, error) {
 	defer c.mu.Unlock()
 	name := target{url: t.url}.at(t.dns).shown()
 	if err != nil {
+		if _, known := c.names[name]; !known {
+			c.options.Log.Warn("Alertmanager's name cannot be looked up", "url", name, "err", cut(err.Error()))
+		}
 		c.names[name] = cut(err.Error())
 		return nil, err
+	}
+	if _, known := c.names[name]; known {
+		c.options.Log.Info("Alertmanager's name can be looked up again", "url", name)
 	}
 	delete(c.names, name)
 	return addresses, nil

@@ -194,7 +194,7 @@ func TestEveryKeyIsConverted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := operatorConfig(c)
+	o, err := operatorConfig(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func checkFiles(c config) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	_, err := operatorConfig(c)
+	_, err := operatorConfig(c, nil)
 	return err
 }
 

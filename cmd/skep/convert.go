@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"path"
 	"path/filepath"
@@ -46,16 +47,17 @@ func root(v reflect.Value, dir string) {
 	}
 }
 
-// operatorConfig is what the operator needs of c. It fails where an
-// Alertmanager's certificates cannot be read.
-func operatorConfig(c config) (operator.Config, error) {
+// operatorConfig is what the operator needs of c; what goes wrong with an
+// Alertmanager goes to log. It fails where an Alertmanager's certificates cannot
+// be read.
+func operatorConfig(c config, log *slog.Logger) (operator.Config, error) {
 	out := operator.Config{
 		Cluster:  c.Cluster,
 		Instance: c.Instance,
 		Version:  version,
 		Cache:    c.Cache,
 		Interval: time.Duration(c.Interval),
-		Alerts:   alerting.Options{External: c.Labels, URL: c.URL},
+		Alerts:   alerting.Options{External: c.Labels, URL: c.URL, Log: log},
 	}
 	for i, a := range c.Alertmanagers {
 		p, err := peer(a)
@@ -141,5 +143,5 @@ func httpClient(a alertmanager) (*http.Client, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return promconfig.NewClientFromConfig(c, "alertmanager")
+	return alerting.NewHTTPClient(c, a.URL)
 }

@@ -53,7 +53,7 @@ func (a app) operator(name string, log *slog.Logger) (op *operator.Operator, rel
 	if err != nil {
 		return nil, nil, err
 	}
-	oc, err := operatorConfig(c)
+	oc, err := operatorConfig(c, log)
 	if err != nil {
 		return nil, nil, err
 	}

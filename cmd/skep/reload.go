@@ -86,7 +86,7 @@ func (r *reloader) replace() error {
 	if c.Instance != was.Instance || c.Cache != was.Cache || c.Socket != was.Socket || c.Listen != was.Listen {
 		return errors.New("instance, cache, socket and listen are read at the start alone: restart skep to change them")
 	}
-	oc, err := operatorConfig(c)
+	oc, err := operatorConfig(c, r.log)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (a app) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	oc, err := operatorConfig(c)
+	oc, err := operatorConfig(c, log)
 	if err != nil {
 		return err
 	}

@@ -118,6 +118,11 @@ func printStatus(w io.Writer, s operator.Status, now time.Time) error {
 	if s.Swarm != "" {
 		row("swarm not readable: " + oneLine(s.Swarm))
 	}
+	for _, p := range s.Peers {
+		if p.LastError != "" {
+			row("Alertmanager " + p.URL + ", last told " + ago(p.LastOK, now) + ": " + oneLine(p.LastError))
+		}
+	}
 	row("TENANT", "REF", "COMMIT", "LAST LOOK", "NEXT LOOK", "STATE")
 	for _, n := range s.Tenants {
 		row(n.Tenant, dash(n.Ref), short(n.Commit), ago(n.LastLook, now), ahead(n.NextLook, now), state("ok", n.Reason, n.Cause, n.Message))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/skep-gitops/skep/alerting"
 	"github.com/skep-gitops/skep/deploy"
 	"github.com/skep-gitops/skep/operator"
 	"github.com/skep-gitops/skep/web"
@@ -37,9 +38,14 @@ func TestStatusForPeople(t *testing.T) {
 			{Tenant: "shop", Stack: "shop-web", Sync: operator.Synced, Health: "healthy", Drift: []string{"services.web.image"}, Pinned: &operator.Hold{By: "bob", Reason: "slow", Commit: "0123456789"}},
 		},
 		Orphans: []operator.Orphan{{Tenant: "gone", Stack: "gone-web"}},
+		Peers: []alerting.PeerStatus{
+			{URL: "http://one:9093", LastOK: noon},
+			{URL: "http://two:9093", LastOK: noon.Add(-3 * time.Minute), LastError: "answers 401: check the credentials"},
+		},
 	}
 	want := `
 configuration refused, the former one is followed: skep.yml:3: x: unknown key
+Alertmanager http://two:9093, last told 3m0s ago: answers 401: check the credentials
 TENANT  REF   COMMIT    LAST LOOK  NEXT LOOK  STATE
 blog    main  -         7s ago     in 23s     FetchFailed (auth): wrong password` + "\uFFFD" + `[2J
 shop    main  c0ffee01  1m0s ago   in 0s      ok
