@@ -51,7 +51,12 @@ type FS interface {
 type EscapeError struct{ Path string }
 
 // Error names the path and the rule.
-func (e *EscapeError) Error() string { return e.Path + ": path leaves the tenant's folder; keep a copy inside it" }
+func (e *EscapeError) Error() string {
+	return e.Path + ": path leaves the tenant's folder; keep a copy inside it"
+}
+
+// LeavesTree marks the error for whoever reads the tree as any fs.FS.
+func (e *EscapeError) LeavesTree() {}
 
 // Limits bound what a remote can cost.
 type Limits struct {

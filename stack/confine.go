@@ -83,6 +83,10 @@ func openError(name string, err error) error {
 	if errors.As(err, &escape) {
 		return err
 	}
+	var leaves interface{ LeavesTree() } // the error of a snapshot's tree
+	if errors.As(err, &leaves) {
+		return &EscapeError{Path: name}
+	}
 	// os.Root keeps its error for this to itself.
 	if strings.HasSuffix(err.Error(), "path escapes from parent") {
 		return &EscapeError{Path: name}

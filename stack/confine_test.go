@@ -2,6 +2,7 @@ package stack
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -177,7 +178,10 @@ func TestDiscoverReportsFoldersThatLeave(t *testing.T) {
 	write("tenant/real/compose.yml", "services: {a: {image: x}}")
 	link("real", "tenant/linked")
 	link("loop", "tenant/loop")
-	defs, err := Discover(fsys, Options{})
+	link("DIR/outside.txt", "tenant/README.md") // no stack could have these names
+	link("DIR/neighbour", "tenant/Docs")
+	link("DIR/outside.txt", "tenant/compose.yaml")
+	defs, err := Discover(fsys, Options{Tenant: "shop"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,13 +191,16 @@ func TestDiscoverReportsFoldersThatLeave(t *testing.T) {
 		switch {
 		case errors.As(d.Err, &escape):
 			got = append(got, d.Name+" leaves")
+			if d.Dir != "." && !strings.Contains(d.Err.Error(), "stacks:") {
+				t.Errorf("%v does not say what to do", d.Err)
+			}
 		case d.Err != nil:
 			got = append(got, d.Name+" fails")
 		default:
 			got = append(got, d.Name)
 		}
 	}
-	if want := "linked loop fails out leaves outdangling leaves real s"; strings.Join(got, " ") != want {
+	if want := "linked loop fails out leaves outdangling leaves real s shop leaves"; strings.Join(got, " ") != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
 }
@@ -213,4 +220,30 @@ func FuzzConfine(f *testing.F) {
 			t.Errorf("%q in %q came to %q", p, dir, got)
 		}
 	})
+}
+
+// leaving is a tree all of whose files lead out of it, as a snapshot's tree tells it.
+type leaving struct{ fs.FS }
+
+type leads struct{ error }
+
+func (leads) LeavesTree() {}
+
+func (l leaving) Open(name string) (fs.File, error) {
+	if name == "s/compose.yml" {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: leads{errors.New("elsewhere")}}
+	}
+	return l.FS.Open(name)
+}
+
+func TestEscapeOfASnapshotsTree(t *testing.T) {
+	t.Parallel()
+	defs, err := Discover(leaving{repo("s/compose.yml")}, Options{})
+	if err != nil || len(defs) != 1 {
+		t.Fatal(defs, err)
+	}
+	var escape *EscapeError
+	if got, want := fmt.Sprint(defs[0].Err), "s/compose.yml:1: path leaves the tenant's folder; keep a copy inside it"; got != want || !errors.As(defs[0].Err, &escape) {
+		t.Errorf("got %v, want %s", defs[0].Err, want)
+	}
 }

@@ -134,9 +134,20 @@ func (d *discovery) folder(name string, e fs.DirEntry) (bool, error) {
 	return info.IsDir(), nil
 }
 
-// failed is a folder of which nothing can be known but its name.
+// failed is a folder of which nothing can be known but its name; nil where that is
+// no stack's, so that a link to a README elsewhere is no more than the file would be.
 func (d *discovery) failed(dir string, err error) *Definition {
-	return &Definition{Tenant: d.o.Tenant, Name: d.o.Prefix + path.Base(dir), Dir: dir, Err: folderError(dir, err), named: Position{File: dir}}
+	def := &Definition{Tenant: d.o.Tenant, Name: d.o.Prefix + path.Base(dir), Dir: dir, named: Position{File: dir}}
+	var escape *EscapeError
+	if !errors.As(err, &escape) {
+		def.Err = folderError(dir, err)
+		return def
+	}
+	if !nameRule.MatchString(def.Name) {
+		return nil
+	}
+	def.Err = fmt.Errorf("%w; if it is no stack, let stacks: in skep.yml name the folders that are", folderError(dir, err))
+	return def
 }
 
 // placedError is what keeps a folder from being a stack, at a place in one of its files.
