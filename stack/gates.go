@@ -17,6 +17,7 @@ const (
 	apiSubpath       = 45
 	apiOomScoreAdj   = 46
 	apiTmpfsOptions  = 46
+	apiIPv6Pools     = 46 // from here on an IPv6 subnet is never allocated (moby/moby#48116)
 )
 
 // parseAPI gives N of 1.N. Empty is the newest engine; -1 is no API version.

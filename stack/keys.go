@@ -213,7 +213,7 @@ var keyRules = []keyRule{
 	{"networks.*.driver", mapped, "overlay unless given, or a plugin; bridge, host, none, macvlan, ipvlan are refused: no service can join them"},
 	{"networks.*.driver_opts", mapped, "Options"},
 	{"networks.*.enable_ipv4", mapped, "true; false is an error"},
-	{"networks.*.enable_ipv6", extra, "EnableIPv6"},
+	{"networks.*.enable_ipv6", extra, "EnableIPv6; Engine 27 and later need ipam.config to have no IPv6 subnet, older ones need one"},
 	{"networks.*.external", mapped, "a network of the swarm that exists; also host"},
 	{"networks.*.internal", mapped, "no way out"},
 	{"networks.*.ipam.config.[].aux_addresses", refused, "Swarm gives out addresses"},

@@ -109,7 +109,23 @@ func (c *converter) network(key string, cfg types.NetworkConfig) Network {
 		on := *cfg.EnableIPv6
 		n.Create.EnableIPv6 = &on
 	}
+	c.checkIPv6(path, n.Create)
 	return n
+}
+
+// checkIPv6 warns of networks on which no task ever starts: which subnets an engine
+// can do without, or with, depends on its version.
+func (c *converter) checkIPv6(path string, o network.CreateOptions) {
+	pool := -1
+	if o.IPAM != nil {
+		pool = slices.IndexFunc(o.IPAM.Config, func(p network.IPAMConfig) bool { return strings.Contains(p.Subnet, ":") })
+	}
+	switch on := o.EnableIPv6 != nil && *o.EnableIPv6; {
+	case pool >= 0 && c.since(apiIPv6Pools):
+		c.warnf("", fmt.Sprintf("%s.ipam.config.%d.subnet", path, pool), "no service starts on a network with an IPv6 subnet in Engine 27 and later (moby/moby#48116): leave the subnet out")
+	case on && pool < 0 && !c.since(apiIPv6Pools):
+		c.warnf("", path+".enable_ipv6", "no service starts on it in engines before 27 unless ipam.config has an IPv6 subnet")
+	}
 }
 
 // checkNetworkDriver refuses drivers whose networks no service can join.
