@@ -36,9 +36,13 @@ func (a app) validate(t *tree, globs []string) error {
 	if err != nil {
 		return err
 	}
+	specs, lists := make([]stack.Spec, len(stacks)), make([][]stack.Finding, len(stacks))
+	for i, d := range stacks {
+		specs[i], lists[i] = t.findings(d)
+	}
 	bad := 0
-	for _, d := range stacks {
-		_, found := t.findings(d)
+	for i, more := range stack.Together(specs) {
+		found := append(lists[i], more...)
 		for _, f := range found {
 			fmt.Fprintln(a.out, t.shown(f))
 		}
