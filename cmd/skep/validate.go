@@ -15,6 +15,7 @@ func (a app) validateCommand() *cli.Command {
 		Usage:     "tell what is wrong with one stack, or with every stack below a folder",
 		ArgsUsage: "DIR",
 		Description: "Needs neither Docker nor skep.yml. Prints file:line: severity: text for each finding.\n" +
+			"A stack right in DIR is looked at alone, unless --stacks asks for those below it too.\n" +
 			"Exit code 0: no error; 1: errors; 2: wrong usage.",
 		DisableSliceFlagSeparator: true,
 		Flags: append(treeFlags(),
@@ -26,16 +27,21 @@ func (a app) validateCommand() *cli.Command {
 				return err
 			}
 			defer t.close()
-			return a.validate(t, c.StringSlice("stacks"))
+			look := t.stacks
+			if c.IsSet("stacks") {
+				look = t.some
+			}
+			stacks, more, err := look(c.StringSlice("stacks"))
+			if err != nil {
+				return err
+			}
+			return a.validate(t, stacks, more)
 		},
 	}
 }
 
-func (a app) validate(t *tree, globs []string) error {
-	stacks, err := t.stacks(globs)
-	if err != nil {
-		return err
-	}
+// validate says all there is to say about stacks; more is how many others there are.
+func (a app) validate(t *tree, stacks []stack.Definition, more int) error {
 	specs, lists := make([]stack.Spec, len(stacks)), make([][]stack.Finding, len(stacks))
 	for i, d := range stacks {
 		specs[i], lists[i] = t.findings(d)
@@ -50,31 +56,46 @@ func (a app) validate(t *tree, globs []string) error {
 			bad++
 		}
 	}
-	fmt.Fprintf(a.err, "%d stacks, %d with errors\n", len(stacks), bad)
+	hint := ""
+	if more > 0 {
+		hint = fmt.Sprintf("; %d more in folders below: --stacks '*' looks at them too", more)
+	}
+	fmt.Fprintf(a.err, "%d stacks, %d with errors%s\n", len(stacks), bad, hint)
 	if bad > 0 {
 		return &exitError{code: exitFailed}
 	}
 	return nil
 }
 
-// stacks is the stack in the folder, else those below it; none is an error.
-func (t *tree) stacks(globs []string) ([]stack.Definition, error) {
+// stacks is the stack in the folder, and how many are below it beside; where it
+// holds none, those below it.
+func (t *tree) stacks(globs []string) (stacks []stack.Definition, more int, err error) {
 	d, ok, err := t.one()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if ok {
-		return []stack.Definition{d}, nil
+		below, err := t.below(globs)
+		if err != nil {
+			return nil, 0, err
+		}
+		others := keep(below, func(b stack.Definition) bool { return b.Dir != d.Dir })
+		return []stack.Definition{d}, len(others), nil
 	}
+	return t.some(globs)
+}
+
+// some are the stacks that globs name; none is an error. More there never are.
+func (t *tree) some(globs []string) (stacks []stack.Definition, more int, err error) {
 	if t.name != "" {
-		return nil, usage("name: is for one stack, and %s holds no stack file", t.dir)
+		return nil, 0, usage("name: is for one stack, and %s holds no stack file", t.dir)
 	}
 	found, err := t.below(globs)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("%s: no stack file there or in a folder that matches %v (stack, docker-stack, compose or docker-compose, .yaml or .yml)", t.base, globs)
+		return nil, 0, fmt.Errorf("%s: no stack file there or in a folder that matches %v (stack, docker-stack, compose or docker-compose, .yaml or .yml)", t.base, globs)
 	}
-	return found, nil
+	return found, 0, nil
 }
