@@ -134,8 +134,11 @@ type event struct {
 	Action, Package, Test, Output, ImportPath string
 }
 
+// measured marks lines that are printed also where a test passed.
+const measured = "measured: "
+
 // tally counts the tests in the output of go test -json and prints what those
-// that failed or were skipped said.
+// that failed or were skipped said, and what the others measured.
 func tally(r io.Reader, out io.Writer) (count, error) {
 	var n count
 	said := map[string]*strings.Builder{}
@@ -157,6 +160,7 @@ func tally(r io.Reader, out io.Writer) (count, error) {
 			continue
 		case "pass":
 			n.passed += one(e.Test)
+			figures(out, said[key])
 		case "fail":
 			n.failed += max(one(e.Test), one(e.Package))
 		case "skip":
@@ -173,6 +177,18 @@ func tally(r io.Reader, out io.Writer) (count, error) {
 		fmt.Fprint(out, b) // what did not build
 	}
 	return n, lines.Err()
+}
+
+// figures prints the lines of a passing test's output that tell what it measured.
+func figures(out io.Writer, b *strings.Builder) {
+	if b == nil {
+		return
+	}
+	for line := range strings.Lines(b.String()) {
+		if _, text, ok := strings.Cut(line, measured); ok {
+			fmt.Fprintf(out, "%8s %s%s", "", measured, text)
+		}
+	}
 }
 
 func one(s string) int {
