@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/skep-gitops/skep/deploy"
@@ -186,6 +187,40 @@ func TestRollBackTellsWhatTheUpdateDiedOf(t *testing.T) {
 		}))
 		l.Step(time.Minute)
 		begins(t, fmt.Sprint("update ", i), l.health(), "healthy rolled-back 2/2 passing", "rolled the update back: No such image: "+image)
+	}
+}
+
+// TestTasksThatAreNeverAllocated: the manager says nothing of why, so what the
+// objects show has to do.
+func TestTasksThatAreNeverAllocated(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		network func(*network.Summary)
+		text    string
+	}{
+		"network": {func(n *network.Summary) { n.Driver, n.Options, n.IPAM = "", nil, network.IPAM{} },
+			`network "shop_default" has no addresses`},
+		"addresses of the network": {func(*network.Summary) {}, "the task is not allocated: the network's subnet may be exhausted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			l.push(alone(nil))
+			live := l.look()
+			for i := range live.Networks {
+				if live.Networks[i].Name == "shop_default" {
+					c.network(&live.Networks[i])
+				}
+			}
+			for i := range live.Tasks {
+				live.Tasks[i].Status = swarm.TaskStatus{State: swarm.TaskStateNew, Timestamp: live.Tasks[i].CreatedAt}
+			}
+			h := deploy.Check(live, "shop", deploy.CheckOptions{}, live.Taken.Add(time.Minute))
+			begins(t, "after a minute", h, "progressing  0/2 passing", c.text)
+			if strings.Contains(h.Message, "docker service logs") || !strings.Contains(h.Message, "the log of the leader's engine") {
+				t.Errorf("message %q points to the wrong log", h.Message)
+			}
+		})
 	}
 }
 

@@ -502,9 +502,19 @@ func (r *rollout) text(t *swarm.Task) string {
 	case r.failed(t):
 		return fmt.Sprintf("task %s", t.Status.State)
 	case (t.Status.State == swarm.TaskStateNew || t.Status.State == swarm.TaskStateAllocated) && r.now.Sub(t.CreatedAt) > stuck:
-		return "the task is not allocated: the swarm's address pool or the network's subnet may be exhausted"
+		return r.unallocated()
 	}
 	return ""
+}
+
+// unallocated says why the leader may leave tasks as they are, which is in its log alone.
+func (r *rollout) unallocated() string {
+	for _, a := range r.service.Spec.TaskTemplate.Networks {
+		if n := r.x.netByID[a.Target]; n != nil && unallocated(n) {
+			return fmt.Sprintf("network %q has no addresses: the swarm's address pool is exhausted, its subnet is another network's, or it is an IPv6 one that the engine can't allocate", n.Name)
+		}
+	}
+	return "the task is not allocated: the network's subnet may be exhausted"
 }
 
 // unfit says that a node can't run the service at all.

@@ -96,8 +96,8 @@ func networkChanges(n stack.Network, live *network.Summary) []Change {
 	c := n.Create
 	add(c.Internal != live.Internal, "internal", fmt.Sprint(live.Internal), fmt.Sprint(c.Internal))
 	add(c.Attachable != live.Attachable, "attachable", fmt.Sprint(live.Attachable), fmt.Sprint(c.Attachable))
-	if live.Driver == "" && len(live.Options) == 0 {
-		return out // not allocated yet: the rest is not known
+	if unallocated(live) {
+		return out // the rest is not known
 	}
 	driver := cmp.Or(c.Driver, "overlay")
 	add(driver != live.Driver, "driver", live.Driver, driver)
@@ -111,6 +111,9 @@ func networkChanges(n stack.Network, live *network.Summary) []Change {
 	add(!ipamServes(c.IPAM, live.IPAM), "ipam", "", "")
 	return out
 }
+
+// unallocated says that the swarm gave a network no addresses, or not yet.
+func unallocated(n *network.Summary) bool { return n.Driver == "" && len(n.Options) == 0 }
 
 // ipamServes says whether a network has the address pools that git asks for.
 func ipamServes(want *network.IPAM, live network.IPAM) bool {
