@@ -227,7 +227,7 @@ func (j job) attempt(p deploy.Plan) *attempt {
 		a.Trigger = triggerDrift
 	}
 	if old := j.rec.Attempt; old != nil && old.Hash == a.Hash {
-		a.At, a.Services, a.Told = old.At, old.Services, old.Told // the next part of the same rollout
+		a.At, a.Services, a.Told, a.Trigger = old.At, old.Services, old.Told, old.Trigger // the next part of the same rollout
 		if len(old.Changes) > 0 {
 			a.Changes = old.Changes
 		}

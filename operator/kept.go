@@ -44,6 +44,7 @@ type kept struct {
 	problem   verdict   // how the last job ended
 	retry     time.Time // no job before
 	tries     int
+	again     int // whole writes of the same goal in a row, each found wanting
 	stale     int // jobs in a row that came too late
 	drift     []string
 	unequal   map[string]bool // secrets that proved to differ from git when they were adopted

@@ -196,6 +196,7 @@ func (l *loop) noteWarnings(k *kept, r result) {
 
 // settled: the swarm was told all that the goal asks.
 func (l *loop) settled(k *kept, r result) {
+	k.again = 0
 	if r.goal.revert || len(r.goal.skip) > 0 || r.goal.rev != k.newest && k.pinned() == nil {
 		return
 	}
@@ -225,6 +226,7 @@ func (l *loop) applied(k *kept, r result, now time.Time) {
 	if !r.drift && k.rec.Attempt == nil || k.rec.Attempt != nil && k.rec.Attempt.Hash != rev.hash {
 		k.rec.Attempt = r.attempt(r.plan)
 	}
+	k.rewritten(r)
 	k.rec.Applied = rev.hash
 	k.rec.Prune = r.goal.want.Wishes.Prune
 	if !r.goal.revert {
@@ -237,6 +239,25 @@ func (l *loop) applied(k *kept, r result, now time.Time) {
 	}
 	if f := k.rec.Failed; f != nil && !r.goal.revert && f.Hash != rev.hash {
 		k.rec.Failed = nil
+	}
+}
+
+// rewriteMost is how often in a row the same goal is written as a whole before
+// what still differs counts as drift.
+const rewriteMost = 3
+
+// rewritten notes that a goal was written as a whole that had been written
+// before. Where somebody is faster than the next look, or the engine does not
+// keep what it is told, that would go on for ever: it is a fight, as with drift.
+func (k *kept) rewritten(r result) {
+	if r.drift || len(r.plan.Deferred) > 0 || k.rec.Applied != r.goal.rev.hash {
+		k.again = 0
+		return
+	}
+	if k.again++; k.again >= rewriteMost && k.rec.Attempt != nil {
+		told := *k.rec.Attempt
+		told.Told = true
+		k.rec.Attempt = &told
 	}
 }
 

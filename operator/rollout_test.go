@@ -362,6 +362,52 @@ func TestDriftPolicies(t *testing.T) {
 	})
 }
 
+// TestDriftDuringARollout: what is changed by hand before the rollout ends.
+func TestDriftDuringARollout(t *testing.T) {
+	t.Parallel()
+	story(t, "somebody who is faster than every look is noticed too", func(w *world) {
+		r := w.tenant("shop")
+		r.push(map[string]string{"a/compose.yml": web("web:1")})
+		w.start()
+		w.until("there", func() bool { return w.image("shop-a_web") == "web:1" })
+		four := uint64(4)
+		w.swarm.Forget()
+		fought := false
+		for i := range 60000 {
+			if *w.services()["shop-a_web"].Spec.Mode.Replicated.Replicas == 1 {
+				w.byHand("shop-a_web", func(s *swarm.ServiceSpec) { s.Mode.Replicated.Replicas = &four })
+			}
+			time.Sleep(10 * time.Millisecond)
+			if i%100 == 0 {
+				for _, a := range w.firing() {
+					fought = fought || a == "SkepDriftFight shop shop-a"
+				}
+			}
+		}
+		if n := w.updatesOf("ServiceUpdate"); n > 40 || !fought {
+			w.Errorf("%d updates in ten minutes, those by hand among them; noticed: %v", n, fought)
+		}
+	})
+	story(t, "a rollout during which drift is healed ends as the commit's", func(w *world) {
+		r := w.tenant("shop")
+		w.swarm.Outcomes["web:2"] = swarmtest.Runs(30 * time.Second)
+		w.start()
+		w.synced("shop", "shop-a", r.push(map[string]string{"a/compose.yml": web("web:1")}))
+		w.quiet()
+		c := r.push(map[string]string{"a/compose.yml": web("web:2")})
+		w.until("rolling", func() bool { return w.image("shop-a_web") == "web:2" })
+		time.Sleep(5 * time.Second)
+		w.byHand("shop-a_web", func(s *swarm.ServiceSpec) { s.TaskTemplate.ContainerSpec.Env = []string{"EVIL=1"} })
+		w.until("deployed", func() bool { return w.stack("shop", "shop-a").Deployed == c })
+		w.until("the history tells it", func() bool {
+			h := History(w.memory("shop", "shop-a"))
+			last := h[len(h)-1]
+			return last.Commit == c && last.Result == "deployed" && last.Trigger == "git"
+		})
+		w.alertsAre()
+	})
+}
+
 func TestHolds(t *testing.T) {
 	t.Parallel()
 	story(t, "a frozen stack is watched and not changed", func(w *world) {
