@@ -19,6 +19,16 @@ func Remembered(m deploy.Memory, e Entry) deploy.Memory {
 // Good is the commit at which what runs of a stack was last changed and healthy.
 func Good(m deploy.Memory) string { return parseRecord[record](m).Good }
 
+// Runs is the commit that was written last: that of a rollout which has not ended
+// well yet, else the good one.
+func Runs(m deploy.Memory) string {
+	r := parseRecord[record](m)
+	if a := r.Attempt; a != nil {
+		return a.Commit
+	}
+	return r.Good
+}
+
 // Blocked is the commit at which a stack left git that may not be removed yet,
 // and why; empty: it is not blocked.
 func Blocked(m deploy.Memory) (commit, why string) {

@@ -76,9 +76,9 @@ func (a app) rollback(ctx context.Context, c *cli.Command, d deed, words []strin
 func earlier(m deploy.Memory, asked string) (string, error) {
 	history := operator.History(m)
 	if asked == "" {
-		good := operator.Good(m)
+		runs := operator.Runs(m)
 		for i := len(history) - 1; i >= 0; i-- {
-			if e := history[i]; e.Result == "deployed" && e.Commit != good {
+			if e := history[i]; e.Result == "deployed" && e.Commit != runs {
 				return e.Commit, nil
 			}
 		}

@@ -203,6 +203,18 @@ func TestEarlierCommit(t *testing.T) {
 			t.Errorf("%q: %q, %v; want %q", asked, got, err, want)
 		}
 	}
+	var state map[string]any
+	if err := json.Unmarshal(m.State, &state); err != nil {
+		t.Fatal(err)
+	}
+	state["attempt"] = map[string]any{"commit": strings.Repeat("4", 40)}
+	var err error
+	if m.State, err = json.Marshal(state); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := earlier(m, ""); err != nil || got != strings.Repeat("3", 40) {
+		t.Errorf("while a newer commit rolls out: %q, %v; want the last good one", got, err)
+	}
 	if _, err := earlier(deploy.Memory{Stack: "new"}, ""); err == nil || !strings.Contains(err.Error(), "skep history new") {
 		t.Errorf("without a history: %v", err)
 	}
