@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -90,6 +91,13 @@ func (d *discovery) walk(dir string, segments []string) error {
 			continue
 		}
 		sub := path.Join(dir, name)
+		if !utf8.ValidString(name) { // no fs.FS opens it
+			if e.IsDir() && !d.looked[sub] {
+				d.looked[sub] = true
+				d.add(d.failed(strings.ToValidUTF8(sub, "\uFFFD"), errors.New("the folder's name is not UTF-8: rename it")))
+			}
+			continue
+		}
 		folder, err := d.folder(sub, e)
 		if d.looked[sub] {
 			continue

@@ -107,6 +107,8 @@ func TestDiscover(t *testing.T) {
 			strings.Repeat("p", 39) + `abc = abc/compose.yml | error abc/compose.yml:1: a stack can't be named "` + strings.Repeat("p", 39) + `abc": ` + rule + "\n"},
 		{"a name can't start as skep's own objects do", repo("skep.x/compose.yml"), Options{}, `skep.x = skep.x/compose.yml | error skep.x/compose.yml:1: a stack can't be named "skep.x": ` + rule + "\n"},
 		{"a name: that is no stack's is told at its line", repo("a/compose.yml: # x\nname: B\n"), Options{}, `B = a/compose.yml | error a/compose.yml:2: a stack can't be named "B": ` + rule + "\n"},
+		{"a folder whose name is not UTF-8 fails alone", repo("caf\xe9/readme.md", "web/compose.yml"), Options{Prefix: "p-"},
+			"p-caf\uFFFD =  | error caf\uFFFD: the folder's name is not UTF-8: rename it\n" + "p-web = web/compose.yml\n"},
 		{"two folders of one name are both refused", repo("a/compose.yml", "b/compose.yml: # x\n\nname: a\n", "c/compose.yml"), Options{},
 			`a = a/compose.yml | error a/compose.yml:1: b/compose.yml:3 is the stack "a" too; rename one of the folders, or set another name: in its stack file` + "\n" +
 				`a = b/compose.yml | error b/compose.yml:3: a/compose.yml:1 is the stack "a" too; rename one of the folders, or set another name: in its stack file` + "\n" +
