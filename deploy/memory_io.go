@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -183,6 +184,10 @@ func (m Memory) subject() string {
 	return fmt.Sprintf("stack %q", m.Stack)
 }
 
+// objectChars finds what a config's name can't have. A folder of any name may be
+// meant for a stack, and fail with that.
+var objectChars = regexp.MustCompile(`[^a-zA-Z0-9._-]`)
+
 // memoryName gives the name of a memory's config:
 // skep.<instance>.<start of the stack>.<hash>, or skep.<instance>.tenant.<hash>.
 func memoryName(m Memory) string {
@@ -190,7 +195,7 @@ func memoryName(m Memory) string {
 	tail := "." + hex.EncodeToString(sum[:4])
 	middle := "tenant"
 	if m.Stack != "" {
-		middle = m.Stack[:min(len(m.Stack), maxMemoryStack)]
+		middle = objectChars.ReplaceAllString(m.Stack[:min(len(m.Stack), maxMemoryStack)], "-")
 	}
 	head := "skep." + m.Instance + "."
 	return head + middle[:max(0, min(len(middle), maxObjectName-len(head)-len(tail)))] + tail

@@ -144,6 +144,9 @@ func TestMemoryNames(t *testing.T) {
 		{Instance: instance, Tenant: "a"}, {Instance: instance, Tenant: "b"},
 		{Instance: instance, Tenant: "a", Stack: "tenant"}, {Instance: instance, Tenant: "a", Stack: long}, {Instance: instance, Tenant: "a", Stack: long + "x"},
 		{Instance: strings.Repeat("i", 40), Tenant: "a", Stack: long},
+		// Folders may be called anything; a stack that can't be named so still has its alerts.
+		{Instance: instance, Tenant: "a", Stack: "my shop"}, {Instance: instance, Tenant: "a", Stack: "my-shop"},
+		{Instance: instance, Tenant: "a", Stack: "esc\x1b[31m"}, {Instance: instance, Tenant: "a", Stack: strings.Repeat("é", 30)},
 	} {
 		if _, err := deploy.WriteMemory(t.Context(), s, m); err != nil {
 			t.Errorf("%+v: %v", m, err)
