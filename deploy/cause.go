@@ -52,6 +52,8 @@ var causes = []struct {
 		cause{passing: true, fatal: crashes, hint: "the network's subnet is full"}},
 	{[]string{"has no addresses"},
 		cause{passing: true, fatal: crashes, hint: "see the log of the leader's engine; another subnet needs another name for the network"}},
+	{[]string{"is held by service"},
+		cause{passing: true, fatal: crashes, hint: "choose another port or remove that service"}},
 	{[]string{"the task is not allocated"},
 		cause{passing: true, fatal: crashes, hint: "see the log of the leader's engine"}},
 	{[]string{"Pool overlaps with other one"},

@@ -224,6 +224,35 @@ func TestTasksThatAreNeverAllocated(t *testing.T) {
 	}
 }
 
+// TestPortOfAnother: two services made in the same moment may get one published
+// port from the manager, which then never allocates the second.
+func TestPortOfAnother(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{"shop_web", "other_web"} {
+		l := newLab(t)
+		l.push(alone(nil))
+		live := l.look()
+		port := swarm.PortConfig{TargetPort: 80, PublishedPort: 8080, Protocol: swarm.PortConfigProtocolTCP, PublishMode: swarm.PortConfigPublishModeIngress}
+		mine := live.Services[0]
+		mine.Spec.EndpointSpec = &swarm.EndpointSpec{Ports: []swarm.PortConfig{port}}
+		other := mine
+		other.ID, other.Spec.Name, other.Spec.Labels = "other", "other_web", nil
+		other.Endpoint.Ports = []swarm.PortConfig{port}
+		live.Services = []swarm.Service{mine, other}
+		if first == "other_web" {
+			live.Services = []swarm.Service{other, mine}
+		}
+		for i := range live.Tasks {
+			live.Tasks[i].Status = swarm.TaskStatus{State: swarm.TaskStateNew, Timestamp: live.Tasks[i].CreatedAt}
+		}
+		h := deploy.Check(live.Indexed(), "shop", deploy.CheckOptions{}, live.Taken.Add(time.Minute))
+		begins(t, first+" is listed first", h, "progressing  0/2 passing", `published port 8080/tcp is held by service "other_web"`)
+		if !strings.Contains(h.Message, "choose another port") || strings.Contains(h.Message, "docker service logs") {
+			t.Errorf("message %q does not say what to do", h.Message)
+		}
+	}
+}
+
 func TestCrashLoopOfAFirstDeployIsSeen(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

@@ -509,6 +509,11 @@ func (r *rollout) text(t *swarm.Task) string {
 
 // unallocated says why the leader may leave tasks as they are, which is in its log alone.
 func (r *rollout) unallocated() string {
+	for _, p := range ingressPorts(r.service) {
+		if o := r.x.ports[p]; o != nil && o.ID != r.service.ID {
+			return fmt.Sprintf("published port %d/%s is held by service %q", p.number, p.protocol, o.Spec.Name)
+		}
+	}
 	for _, a := range r.service.Spec.TaskTemplate.Networks {
 		if n := r.x.netByID[a.Target]; n != nil && unallocated(n) {
 			return fmt.Sprintf("network %q has no addresses: the swarm's address pool is exhausted, its subnet is another network's, or it is an IPv6 one that the engine can't allocate", n.Name)

@@ -1,6 +1,8 @@
 package deploy
 
 import (
+	"slices"
+
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 )
@@ -105,7 +107,9 @@ func (x *index) addService(s *swarm.Service) {
 	x.services[s.Spec.Name], x.known[s.ID] = s, true
 	addMember(x.members, OwnerLabels(s), s)
 	for _, p := range ingressPorts(s) {
-		x.ports[p] = s
+		if x.ports[p] == nil || has(s, p) {
+			x.ports[p] = s
+		}
 	}
 	for _, p := range hostPorts(&s.Spec) {
 		x.hosted[p] = append(x.hosted[p], s)
@@ -127,6 +131,14 @@ func (x *index) addService(s *swarm.Service) {
 			x.attached[n.Target] = append(x.attached[n.Target], s)
 		}
 	}
+}
+
+// has says that the manager gave a service the port. Two that are made in the same
+// moment may both ask for one; then one of them waits for it.
+func has(s *swarm.Service, p port) bool {
+	return slices.ContainsFunc(s.Endpoint.Ports, func(c swarm.PortConfig) bool {
+		return c.PublishedPort == p.number && protocol(c.Protocol) == p.protocol && c.PublishMode != swarm.PortConfigPublishModeHost
+	})
 }
 
 // ingressPorts are the ports of the routing mesh that a service holds, those
