@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,6 +21,8 @@ type Alertmanager struct {
 	dir, addr string
 	cmd       *exec.Cmd
 }
+
+const alertmanagerConfig = "route: {receiver: none, group_wait: 1s, group_interval: 1s}\nreceivers: [{name: none}]\n"
 
 // NewAlertmanager starts one on addr (host:0 picks a port) and waits until it is ready.
 func NewAlertmanager(dir, addr string) (*Alertmanager, error) {
@@ -33,8 +36,7 @@ func NewAlertmanager(dir, addr string) (*Alertmanager, error) {
 	a := &Alertmanager{dir: dir, addr: l.Addr().String()}
 	a.URL = "http://" + a.addr
 	l.Close()
-	config := "route: {receiver: none, group_wait: 1s, group_interval: 1s}\nreceivers: [{name: none}]\n"
-	if err := os.WriteFile(filepath.Join(dir, "alertmanager.yml"), []byte(config), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "alertmanager.yml"), []byte(alertmanagerConfig), 0o644); err != nil {
 		return nil, err
 	}
 	return a, a.Start()
@@ -78,6 +80,54 @@ func (a *Alertmanager) Stop() {
 	a.cmd.Process.Kill()
 	a.cmd.Wait()
 	a.cmd = nil
+}
+
+// alertmanagerFiles is what the Alertmanager of Debian reads beside its libraries.
+const alertmanagerFiles = "/usr/share/prometheus/alertmanager"
+
+// AlertmanagerImage builds an image of the machine's Alertmanager, with the
+// libraries that it is linked to. It listens on port 9093.
+func (l *Lab) AlertmanagerImage(ctx context.Context, tag string) error {
+	path, err := exec.LookPath("prometheus-alertmanager")
+	if err != nil {
+		return fmt.Errorf("no Alertmanager (Debian: apt-get install prometheus-alertmanager): %w", err)
+	}
+	files, err := libraries(ctx, path)
+	if err != nil {
+		return err
+	}
+	templates, err := filepath.Glob(alertmanagerFiles + "/*.tmpl")
+	if err != nil {
+		return err
+	}
+	entries := []entry{
+		{"Dockerfile", 0o644, []byte("FROM scratch\nCOPY root /\nENTRYPOINT [\"" + path + "\", \"--config.file\", \"/alertmanager.yml\", \"--storage.path\", \"/data\", \"--cluster.listen-address\", \"\"]\n")},
+		{"root/alertmanager.yml", 0o644, []byte(alertmanagerConfig)},
+		{"root/data/", 0o755, nil},
+	}
+	for _, f := range append(append(files, path), templates...) {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, entry{"root" + f, 0o755, b})
+	}
+	return l.build(ctx, tag, entries)
+}
+
+// libraries are the files that a program is linked to, its loader included.
+func libraries(ctx context.Context, path string) ([]string, error) {
+	out, err := exec.CommandContext(ctx, "ldd", path).Output()
+	if err != nil {
+		return nil, fmt.Errorf("ldd %s: %w", path, err)
+	}
+	var files []string
+	for _, f := range strings.Fields(string(out)) {
+		if strings.HasPrefix(f, "/") {
+			files = append(files, f)
+		}
+	}
+	return files, nil
 }
 
 // Alert is one alert as Alertmanager's API tells it.

@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/pkg/stdcopy"
 )
 
@@ -69,6 +71,28 @@ func (l *Lab) Container(ctx context.Context, service string) (string, error) {
 		return "", fmt.Errorf("no container of service %s runs on this node", service)
 	}
 	return list[0].ID, nil
+}
+
+// Addresses are where the running containers of a service on this node are
+// reached from this machine.
+func (l *Lab) Addresses(ctx context.Context, service string) ([]string, error) {
+	f := filters.NewArgs(filters.Arg("label", "com.docker.swarm.service.name="+service), filters.Arg("status", "running"))
+	list, err := l.Docker.ContainerList(ctx, container.ListOptions{Filters: f})
+	if err != nil {
+		return nil, err
+	}
+	n, err := l.Docker.NetworkInspect(ctx, "docker_gwbridge", network.InspectOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, c := range list {
+		if at, _, ok := strings.Cut(n.Containers[c.ID].IPv4Address, "/"); ok {
+			out = append(out, at)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
 }
 
 // SecretIn is the SHA-256, in hex, of a secret as the app in the container of a
