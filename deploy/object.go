@@ -77,6 +77,7 @@ type shelf struct {
 	objects []object
 	ours    map[Kind][]*found
 	inUse   map[string]string // names of configs that live services of the stack refer to, with their IDs
+	had     map[string]bool   // IDs of secrets and configs that a spec with the stack's labels refers to
 	made    map[string]bool   // names that a step makes already
 	lost    *bool             // the key seems lost; nil: not asked yet
 }
@@ -93,6 +94,7 @@ func (s *shelf) fill() {
 			s.ours[KindConfig] = append(s.ours[KindConfig], configFound(v))
 		}
 	}
+	s.had = s.signedRefs()
 	s.inUse = map[string]string{}
 	for _, v := range s.x.members[s.who.stack] {
 		if c := v.Spec.TaskTemplate.ContainerSpec; c != nil {
@@ -101,6 +103,26 @@ func (s *shelf) fill() {
 			}
 		}
 	}
+}
+
+// signedRefs are the IDs of secrets and configs in every spec, or previous one, of
+// a service that carries the stack's labels.
+func (s *shelf) signedRefs() map[string]bool {
+	ids := map[string]bool{}
+	for _, v := range s.x.members[s.who.stack] {
+		for _, spec := range []*swarm.ServiceSpec{&v.Spec, v.PreviousSpec} {
+			if spec == nil || spec.TaskTemplate.ContainerSpec == nil || !s.who.signed(spec.Labels) {
+				continue
+			}
+			for _, r := range spec.TaskTemplate.ContainerSpec.Secrets {
+				ids[r.SecretID] = true
+			}
+			for _, r := range spec.TaskTemplate.ContainerSpec.Configs {
+				ids[r.ConfigID] = true
+			}
+		}
+	}
+	return ids
 }
 
 // detailed says that the look holds the stack's configs.
@@ -163,14 +185,16 @@ func (s *shelf) external(o *object) {
 	}
 }
 
-// literal is an object whose name the stack file gives: it can't rotate.
+// literal is an object whose name the stack file gives: it can't rotate. One that
+// the stack's services had is the stack's although it lost its labels, which docker
+// stack deploy by hand replaces.
 func (s *shelf) literal(o *object) {
 	f := s.named(o.kind, o.name)
 	if f == nil {
 		s.make(o, o.name)
 		return
 	}
-	if !s.allow(o.kind, o.name, f.id, f.labels) {
+	if lost := s.who.unsigned(f.labels) && s.had[f.id]; !lost && !s.allow(o.kind, o.name, f.id, f.labels) {
 		return
 	}
 	switch {

@@ -8,6 +8,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"github.com/skep-gitops/skep/deploy"
+	"github.com/skep-gitops/skep/stack"
 )
 
 // off takes labels off a service, as docker service update --label-rm does.
@@ -113,4 +114,65 @@ func TestServiceThatLostItsLabelsIsRemoved(t *testing.T) {
 	l.edit("shop_web", off(deploy.LabelTenant, deploy.LabelInstance))
 	l.apply(l.garbage(gone()))
 	expect(t, "services", l.names(deploy.KindService))
+}
+
+// named is sample with a secret and a config whose names the file gives.
+func named() stack.Spec {
+	want := sample()
+	want.Secrets[0].Name, want.Configs[0].Name = "own-secret", "own-config"
+	return want
+}
+
+// relabel writes labels of a secret and a config as docker stack deploy does with
+// those that the file names.
+func (l *lab) relabel(labels map[string]string) {
+	l.Helper()
+	ctx := context.Background()
+	secret, _, err := l.SecretInspectWithRaw(ctx, "own-secret")
+	if err != nil {
+		l.Fatal(err)
+	}
+	secret.Spec.Labels = labels
+	if err := l.SecretUpdate(ctx, secret.ID, secret.Version, secret.Spec); err != nil {
+		l.Fatal(err)
+	}
+	config, _, err := l.ConfigInspectWithRaw(ctx, "own-config")
+	if err != nil {
+		l.Fatal(err)
+	}
+	config.Spec.Labels = labels
+	if err := l.ConfigUpdate(ctx, config.ID, config.Version, config.Spec); err != nil {
+		l.Fatal(err)
+	}
+}
+
+// TestNamedObjectsThatLostTheirLabels: which services of the stack had them tells
+// that they are the stack's.
+func TestNamedObjectsThatLostTheirLabels(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.push(named())
+	ran := l.running()
+	l.relabel(map[string]string{deploy.LabelNamespace: "shop"})
+	l.edit("shop_web", off(deploy.LabelTenant, deploy.LabelInstance))
+	l.edit("shop_api", off(deploy.LabelTenant, deploy.LabelInstance))
+	expect(t, "what heals", steps(l.push(named())),
+		"update secret own-secret", "update config own-config", "update service shop_api", "update service shop_web")
+	if now := l.running(); now != ran {
+		t.Errorf("tasks restarted: %s, before %s", now, ran)
+	}
+	l.relabel(map[string]string{deploy.LabelNamespace: "shop", deploy.LabelTenant: "rival", deploy.LabelInstance: "test"})
+	if errs := diffErrors(t, named(), l.closer(named()), l.o); len(errs) != 2 {
+		t.Errorf("of a rival's objects: %q, want two conflicts", errs)
+	}
+	l.relabel(map[string]string{deploy.LabelNamespace: "shop"})
+	for _, service := range []string{"shop_web", "shop_api"} {
+		for range 2 {
+			l.edit(service, func(s *swarm.ServiceSpec) { off(deploy.LabelTenant, deploy.LabelInstance)(s); s.Labels["x"] += "x" })
+		}
+	}
+	if errs := diffErrors(t, named(), l.closer(named()), l.o); len(errs) != 4 {
+		t.Errorf("without any trace: %q, want four conflicts", errs)
+	}
+	expect(t, "garbage", steps(l.garbage(gone())))
 }
