@@ -43,6 +43,7 @@ func (l *loop) noteReading(t *followed, r *reading) {
 	log := l.o.log.With("tenant", r.tenant)
 	switch {
 	case r.verdict == was:
+	case r.reason == FetchFailed && was.reason == FetchFailed && r.cause == was.cause: // in other words, it may be
 	case r.reason != "":
 		log.Warn("repository cannot be used", "commit", r.commit, "reason", string(r.reason), "err", r.message)
 	default:

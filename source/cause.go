@@ -78,10 +78,14 @@ func classify(ctx context.Context, err error) *fault {
 
 // local is for what this machine answered; nil if it was not this machine.
 func local(err error) *fault {
-	var path *fs.PathError
+	var (
+		path *fs.PathError
+		no   syscall.Errno
+	)
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return &fault{CauseLimit, err, "the cache is full: give it more room or follow smaller repositories"}
+		errors.As(err, &no) // without the name of a temporary file
+		return &fault{CauseLimit, fmt.Errorf("write to the cache: %w", no), "the cache is full: give it more room or follow smaller repositories"}
 	case errors.As(err, &path):
 		return &fault{CauseLimit, err, "the cache is not usable: see that its folder exists and can be written"}
 	}
