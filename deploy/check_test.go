@@ -87,6 +87,26 @@ func TestZeroReplicasAreHealthyAtOnce(t *testing.T) {
 	begins(t, "at first", l.health(), "healthy  0/0", "")
 }
 
+// TestScaledDownFailuresAreGone: what failed in a slot that is no longer asked for
+// says nothing of those that are.
+func TestScaledDownFailuresAreGone(t *testing.T) {
+	t.Parallel()
+	for desired, want := range map[uint64]string{0: "healthy  0/0", 1: "healthy  1/1"} {
+		l := newLab(t)
+		l.Outcomes["web:1"] = swarmtest.NoImage("web:1")
+		l.push(alone(nil))
+		l.Step(time.Minute)
+		begins(t, "before", l.health(), "degraded failed 0/2 passing", "No such image")
+		l.Outcomes["web:1"] = swarmtest.Runs(0)
+		l.push(alone(func(s *swarm.ServiceSpec) { s.Mode.Replicated.Replicas = &desired }))
+		if desired == 0 {
+			begins(t, "at once", l.health(), want, "")
+		}
+		l.Step(6 * time.Minute)
+		begins(t, "scaled down", l.health(), want, "")
+	}
+}
+
 // TestOldTasksAreNoSuccess: right after an update all tasks run, but of the old spec.
 func TestOldTasksAreNoSuccess(t *testing.T) {
 	t.Parallel()

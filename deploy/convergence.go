@@ -3,6 +3,7 @@ package deploy
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -156,6 +157,27 @@ func (r *rollout) sort(tasks []*swarm.Task) {
 		slices.SortStableFunc(l, func(a, b *swarm.Task) int {
 			return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.Version.Index, a.Version.Index))
 		})
+	}
+	r.forgetSurplus()
+}
+
+// forgetSurplus drops the slots that were scaled away: Swarm keeps the history of
+// their tasks, which says nothing of the service any more.
+func (r *rollout) forgetSurplus() {
+	if r.spec.Mode.Replicated == nil {
+		return
+	}
+	var live uint64
+	idle := map[slot]bool{}
+	for k, tasks := range r.slots {
+		if _, done := r.done(tasks); done || slices.ContainsFunc(tasks, wanted) {
+			live++
+		} else {
+			idle[k] = true
+		}
+	}
+	if live >= r.desired() {
+		maps.DeleteFunc(r.slots, func(k slot, _ []*swarm.Task) bool { return idle[k] })
 	}
 }
 

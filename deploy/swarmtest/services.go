@@ -19,6 +19,7 @@ type service struct {
 	auth     string
 	update   *update
 	attempts map[string]uint64 // restarts by slot since the last change of the spec
+	gone     map[string]bool   // slots that were scaled away, with a history
 }
 
 var serviceName = regexp.MustCompile(`^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$`)
@@ -39,7 +40,7 @@ func (s *Swarm) ServiceCreate(ctx context.Context, spec swarm.ServiceSpec, o swa
 	tagImage(&spec)
 	var got swarm.ServiceCreateResponse
 	err := s.call(ctx, "ServiceCreate", spec.Name, write, func() error {
-		v := &service{auth: o.EncodedRegistryAuth, attempts: map[string]uint64{}}
+		v := &service{auth: o.EncodedRegistryAuth, attempts: map[string]uint64{}, gone: map[string]bool{}}
 		var err error
 		if v.Spec, err = s.accept(spec, ""); err != nil {
 			return err

@@ -268,7 +268,12 @@ func (s *Swarm) reconcile(v *service) {
 	}
 	slots := s.slots(v)
 	for _, t := range s.of(v.ID) {
-		if !slices.Contains(slots, t.slot) {
+		switch {
+		case slices.Contains(slots, t.slot):
+		case ended(t) && v.Spec.Mode.Replicated != nil: // Swarm keeps the history of slots that go
+			t.DesiredState, t.moves = swarm.TaskStateShutdown, nil
+			v.gone[t.slot] = true
+		default:
 			s.drop(t)
 		}
 	}
@@ -284,7 +289,7 @@ func (s *Swarm) fill(v *service, at time.Time) {
 	}
 	known := map[string]bool{}
 	for _, t := range s.of(v.ID) {
-		if t.DesiredState == swarm.TaskStateRemove {
+		if t.DesiredState == swarm.TaskStateRemove || v.gone[t.slot] {
 			continue
 		}
 		known[t.slot] = true
@@ -296,6 +301,7 @@ func (s *Swarm) fill(v *service, at time.Time) {
 		if known[slot] || limit >= 0 && busy >= limit {
 			continue
 		}
+		delete(v.gone, slot)
 		s.start(v, slot, at, 0)
 		busy++
 	}
