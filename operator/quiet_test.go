@@ -3,6 +3,7 @@ package operator
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,4 +33,17 @@ func TestFailingRepositoryIsLoggedOnce(t *testing.T) {
 			w.Errorf("%d lines of two causes, want 2", n)
 		}
 	})
+}
+
+// TestLeftOutIsCountedOnce: a list that was shortened stays as it is.
+func TestLeftOutIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	var lines []string
+	for i := range 100 {
+		lines = append(lines, fmt.Sprint("create config c", i))
+	}
+	once := bounded(lines)
+	if twice := bounded(once); !slices.Equal(once, twice) || twice[len(twice)-1] != fmt.Sprintf("and %d more", 100-maxChanges) {
+		t.Errorf("got %q of %q", twice, once)
+	}
 }

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"time"
 
@@ -163,8 +164,15 @@ func mergeHistory(a, b []Entry) []Entry {
 	return out
 }
 
-// bounded gives the first few of the changes and says how many were left out.
+// leftOut is how bounded ends a list.
+var leftOut = regexp.MustCompile(`^and \d+ more$`)
+
+// bounded gives the first few of the changes and says how many were left out; a
+// list that it made already stays as it is.
 func bounded(changes []string) []string {
+	if len(changes) == maxChanges+1 && leftOut.MatchString(changes[maxChanges]) {
+		return slices.Clone(changes)
+	}
 	out := make([]string, 0, min(len(changes), maxChanges+1))
 	for i, c := range changes {
 		if i == maxChanges {
