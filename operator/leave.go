@@ -103,7 +103,7 @@ func (l *loop) judgeTenant(t *followed, list []*kept, now time.Time) {
 	blocked := view.judge(leavers, now)
 	for _, k := range list {
 		b := blocked[k.stack]
-		if !t.good.complete && b == nil {
+		if len(t.good.unclear) > 0 && b == nil {
 			continue // a folder that can't be told apart may be this stack
 		}
 		k.judged = true
@@ -189,7 +189,7 @@ type tenantSaved struct {
 // rememberTenants writes the tenants' own memories where they changed.
 func (l *loop) rememberTenants(ctx context.Context, now time.Time) {
 	for _, t := range l.tenants {
-		if t.good != nil && t.good.complete && t.rec.Commit != t.good.commit {
+		if t.good != nil && len(t.good.unclear) == 0 && t.rec.Commit != t.good.commit {
 			t.rec.Commit, t.changed = t.good.commit, true
 		}
 		if !t.changed || t.saving || !t.present || now.Before(t.saveAt) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skep-gitops/skep/deploy"
 	"github.com/skep-gitops/skep/source"
 )
 
@@ -46,4 +47,58 @@ func TestLeftOutIsCountedOnce(t *testing.T) {
 	if twice := bounded(once); !slices.Equal(once, twice) || twice[len(twice)-1] != fmt.Sprintf("and %d more", 100-maxChanges) {
 		t.Errorf("got %q of %q", twice, once)
 	}
+}
+
+// TestWhyALeaverStays: a stack that left git and is not removed says why.
+func TestWhyALeaverStays(t *testing.T) {
+	t.Parallel()
+	with := func(more ...string) map[string]string {
+		files := map[string]string{"b/compose.yml": web("other:1")}
+		for _, m := range more {
+			files[m+"/compose.yml"] = web("web:1")
+		}
+		return files
+	}
+	says := func(w *world, text string) {
+		w.Helper()
+		w.until("says "+text, func() bool { return strings.Contains(w.stack("shop", "shop-a").Message, text) })
+		w.quiet()
+		if w.image("shop-a_web") != "web:1" {
+			w.Error("the stack is gone")
+		}
+	}
+	story(t, "a folder that may be the stack", func(w *world) {
+		r := w.tenant("shop")
+		r.push(with("a"))
+		w.start()
+		w.quiet()
+		r.push(with("Bad"))
+		says(w, "left git and is kept, because folder Bad can't be used and might be this stack: mend it")
+		r.push(with())
+		w.until("gone", func() bool { return len(w.leftOf("shop-a")) == 0 })
+	})
+	story(t, "a person holds it", func(w *world) {
+		r := w.tenant("shop")
+		r.push(with("a"))
+		w.start()
+		w.quiet()
+		w.holds("shop", "shop-a", func(m *deploy.Memory) { m.Frozen = &deploy.Frozen{By: "ann", Reason: "x", Since: time.Now()} })
+		r.push(with())
+		says(w, "left git and is kept as long as it is frozen or pinned")
+		w.holds("shop", "shop-a", func(m *deploy.Memory) { m.Frozen = nil })
+		w.until("gone", func() bool { return len(w.leftOf("shop-a")) == 0 })
+	})
+	story(t, "the repository fails", func(w *world) {
+		r := w.tenant("shop", func(t *Tenant) { t.Prune = "confirm" })
+		r.push(with("a"))
+		w.start()
+		w.quiet()
+		r.push(with())
+		w.until("blocked", func() bool { return w.stack("shop", "shop-a").Reason == PruneBlocked })
+		r.fail(errors.New("down"))
+		time.Sleep(time.Minute)
+		if s := w.stack("shop", "shop-a"); strings.Contains(s.Message, "being removed") {
+			w.Errorf("while the repository can't be read: %q", s.Message)
+		}
+	})
 }

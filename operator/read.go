@@ -46,7 +46,7 @@ type reading struct {
 	author, subject string
 	verdict         // of the repository as a whole; then there are no revisions
 	revisions       []*revision
-	complete        bool // every folder could be told apart and named: what is missing has left git
+	unclear         []string // folders that could not be told apart and named; if there is one, what is missing may be it
 	renders         int
 	auth            map[string]string // encoded registry credentials by host; shown nowhere
 }

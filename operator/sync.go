@@ -66,9 +66,10 @@ func (r *reader) read(snap source.Snapshot, api string) reading {
 		return out
 	}
 	out.revisions, out.renders = r.renderAll(tree, snap, definitions, options)
-	out.complete = true
 	for _, d := range definitions {
-		out.complete = out.complete && d.Err == nil
+		if d.Err != nil {
+			out.unclear = append(out.unclear, d.Dir)
+		}
 	}
 	checkOrder(out.revisions, r.tenant.Prefix)
 	return out

@@ -133,7 +133,7 @@ func (l *loop) stackStatus(k *kept, now time.Time) (StackStatus, bool) {
 	v := l.verdictOf(k)
 	s.Reason, s.Cause, s.Message = v.reason, v.cause, v.message
 	if s.Message == "" {
-		s.Message = l.remark(k)
+		s.Message = l.remark(k, now)
 	}
 	if l.driftOf(k) != "ignore" || s.Frozen != nil {
 		s.Drift = slices.Clone(k.drift)
@@ -224,11 +224,25 @@ func (l *loop) brokenDependency(k *kept) string {
 	return ""
 }
 
+// leaverRemark is what becomes of a stack that left git and that no guard holds back.
+func (l *loop) leaverRemark(k *kept, now time.Time) string {
+	t := l.tenants[k.tenant]
+	switch {
+	case k.frozen(now) != nil || k.memory.Pinned != nil:
+		return "left git and is kept as long as it is frozen or pinned"
+	case t.last != t.good:
+		return "left git and is kept until the repository can be read again"
+	case len(t.good.unclear) > 0:
+		return fmt.Sprintf("left git and is kept, because folder %s can't be used and might be this stack: mend it", strings.Join(bounded(t.good.unclear), ", "))
+	}
+	return "left git and is being removed"
+}
+
 // remark is what is worth saying of a stack with which nothing is wrong.
-func (l *loop) remark(k *kept) string {
+func (l *loop) remark(k *kept, now time.Time) string {
 	switch {
 	case k.newest == nil && l.tenants[k.tenant].good != nil:
-		return "left git and is being removed"
+		return l.leaverRemark(k, now)
 	case k.pending != "":
 		return k.pending
 	case k.goal.rev != nil && k.rec.Applied != k.goal.rev.hash && l.waiting(k) != "":
