@@ -21,11 +21,17 @@ import (
 	"github.com/skep-gitops/skep/stack"
 )
 
-// TestEveryStackFileIsWrittenOnce deploys every stack file that there is, looks
-// again, restarts the operator, and listens: after the first time no swarm
-// object of the tenant changes.
-func TestEveryStackFileIsWrittenOnce(t *testing.T) {
+// TestEveryStackFile takes every stack file that there is through the swarm. Its
+// parts want the same names and ports, so one comes after the other.
+func TestEveryStackFile(t *testing.T) {
 	t.Parallel()
+	t.Run("is written once", writtenOnce)
+	t.Run("is adopted as it is", adoptedAsItIs)
+}
+
+// writtenOnce deploys every stack file, looks again, restarts the operator, and
+// listens: after the first time no swarm object of the tenant changes.
+func writtenOnce(t *testing.T) {
 	tn := newTenant(t, options{tenant: "    environment: lab\n    variables: {SKEPLAB: '1'}\n"})
 	set := tn.collect()
 	defer tn.externals(set)()
@@ -95,6 +101,8 @@ func must(t *testing.T, f func(context.Context) (string, error)) string {
 type fileSet struct {
 	files    map[string]string
 	names    []string
+	origin   map[string]string // what parity/differences.txt calls a file
+	specs    map[string]stack.Spec
 	networks []string
 	secrets  []string
 	configs  []string
@@ -102,34 +110,64 @@ type fileSet struct {
 	why      []string
 }
 
-// collect gathers the parity test's files and, where they are, the public ones;
-// an overlay keeps every service at no task, so that no image is needed.
+// sample is one stack file, and what is merged on top of it, if anything.
+type sample struct{ origin, base, overlay string }
+
+// samples are the parity test's files and, where they are, the public ones.
+func (tn *tenant) samples() []sample {
+	tn.Helper()
+	var list []sample
+	each := func(glob, prefix string, add func(path, origin string)) {
+		paths, err := filepath.Glob(filepath.Join(tn.Root, glob))
+		tn.must(err)
+		for _, path := range paths {
+			add(path, prefix+strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)))
+		}
+	}
+	alone := func(path, origin string) { list = append(list, sample{origin, path, ""}) }
+	each("parity/testdata/*.yml", "", alone)
+	each("parity/testdata/merge/*", "merge_", func(path, origin string) {
+		list = append(list, sample{origin, filepath.Join(path, "base.yml"), filepath.Join(path, "overlay.yml")})
+	})
+	each("../shared/stackfiles/*.y*ml", "public_", alone)
+	return list
+}
+
+// collect gathers the samples that can be deployed side by side.
 func (tn *tenant) collect() fileSet {
 	tn.Helper()
-	var paths []string
-	for _, glob := range []string{"parity/testdata/*.yml", "../shared/stackfiles/*.yml"} {
-		list, err := filepath.Glob(filepath.Join(tn.Root, glob))
-		tn.must(err)
-		paths = append(paths, list...)
-	}
-	set := fileSet{files: map[string]string{}}
+	set := newFileSet()
 	taken := map[string]bool{}
-	for i, path := range paths {
-		b, err := os.ReadFile(path)
-		tn.must(err)
-		name := fmt.Sprintf("f%03d", i)
-		if err := set.add(name, string(b), filepath.Dir(path), taken); err != nil {
+	for i, s := range tn.samples() {
+		if err := set.add(fmt.Sprintf("f%03d", i), s, taken); err != nil {
 			set.left++
-			set.why = append(set.why, filepath.Base(path)+": "+err.Error())
+			set.why = append(set.why, s.origin+": "+err.Error())
 		}
 	}
 	return set
 }
 
+func newFileSet() fileSet {
+	return fileSet{files: map[string]string{}, origin: map[string]string{}, specs: map[string]stack.Spec{}}
+}
+
 // add tries one file; what it refers to is taken from beside it, or made up.
-func (set *fileSet) add(name, text, beside string, taken map[string]bool) error {
-	files := fstest.MapFS{name + "/stack.yml": {Data: []byte(text)}}
-	def := stack.Definition{Tenant: "x", Name: "x-" + name, Dir: name, Files: []string{name + "/stack.yml"}}
+func (set *fileSet) add(name string, s sample, taken map[string]bool) error {
+	files := fstest.MapFS{}
+	def := stack.Definition{Tenant: "x", Name: "x-" + name, Dir: name}
+	for as, from := range map[string]string{"/stack.yml": s.base, "/stack.lab.yml": s.overlay} {
+		if from == "" {
+			continue
+		}
+		b, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		files[name+as] = &fstest.MapFile{Data: b}
+		def.Files = append(def.Files, name+as)
+	}
+	slices.Sort(def.Files)
+	slices.Reverse(def.Files) // stack.yml, stack.lab.yml
 	o := stack.Options{Tenant: "x", Prefix: "x-", Variables: map[string]string{"SKEPLAB": "1"}, API: "1.41"}
 	var spec stack.Spec
 	for range 60 {
@@ -137,7 +175,7 @@ func (set *fileSet) add(name, text, beside string, taken map[string]bool) error 
 		if spec, err = stack.Render(files, def, o); err == nil {
 			break
 		}
-		if !set.supply(files, name, beside, err.Error()) {
+		if !set.supply(files, name, filepath.Dir(s.base), err.Error()) {
 			return err
 		}
 	}
@@ -148,8 +186,17 @@ func (set *fileSet) add(name, text, beside string, taken map[string]bool) error 
 		return err
 	}
 	over := name + "/stack.lab.yml"
-	files[over] = &fstest.MapFile{Data: []byte(overlay(spec))}
-	def.Files = append(def.Files, over)
+	text := "services: {}\n"
+	if f := files[over]; f != nil {
+		text = string(f.Data)
+	} else {
+		def.Files = append(def.Files, over)
+	}
+	text, err := still(text, spec)
+	if err != nil {
+		return err
+	}
+	files[over] = &fstest.MapFile{Data: []byte(text)}
 	if _, err := stack.Render(files, def, o); err != nil {
 		return fmt.Errorf("with no task: %w", err)
 	}
@@ -160,6 +207,7 @@ func (set *fileSet) add(name, text, beside string, taken map[string]bool) error 
 		set.files[path] = string(f.Data)
 	}
 	set.names = append(set.names, name)
+	set.origin[name], set.specs[name] = s.origin, spec
 	for _, n := range spec.Networks {
 		if n.External && !slices.Contains([]string{"host", "bridge", "none", "ingress"}, n.Name) {
 			set.networks = append(set.networks, n.Name)
@@ -276,20 +324,6 @@ func plugins(spec stack.Spec) error {
 		}
 	}
 	return nil
-}
-
-// overlay keeps every service of a stack without a task.
-func overlay(spec stack.Spec) string {
-	var b strings.Builder
-	b.WriteString("services:\n")
-	for _, s := range spec.Services {
-		if s.Spec.Mode.Replicated != nil || s.Spec.Mode.ReplicatedJob != nil {
-			fmt.Fprintf(&b, "  %s: {deploy: {replicas: 0}}\n", s.Key)
-		} else {
-			fmt.Fprintf(&b, "  %s: {deploy: {placement: {constraints: ['node.labels.skep-lab == nowhere']}}}\n", s.Key)
-		}
-	}
-	return b.String()
 }
 
 // externals makes what the files expect to be there already, and gives what

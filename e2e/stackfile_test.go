@@ -3,14 +3,15 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,56 +21,63 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/volume"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/skep-gitops/skep/e2e/lab"
 )
 
-// small are files of the parity test, one feature each. None publishes a port or
-// has a name of its own, so that they meet nothing else on the engine, and none
-// has what docker stack deploy merges in a way of its own with the second file.
-var small = strings.Fields(`
-	anchors cap_both command_text_03 command_text_07 config_long config_template constraints cpus_3
-	credential_registry deploy_labels_list dns_list dns_search_text endpoint_dnsrr entrypoint_text env_file_quotes
-	environment_null environment_order generic healthcheck_disable healthcheck_shell hosts_twice image_3 image_4
-	labels_null logging logging_options_only memory_3 mode_global_job networks_aliases networks_driver_opts
-	network_ipam network_options preferences resources_empty restart_no restart_on_failure_3
-	restart_policy_none rollback_config secret_long secret_template stop_grace_2
-	sysctls_list ulimits unsupported_cap update_empty update_parallelism_zero upper_service volume_bind volume_labels
-	volume_long_anonymous volume_nfs volume_tmpfs volumes_order volumes_short_05`)
-
-// TestAdoptionOfManyStacks takes over what docker stack deploy made of many
-// stack files: their services stay as they are but for the owner's labels, no
-// task restarts, no object is made again, and then nothing is written any more.
-func TestAdoptionOfManyStacks(t *testing.T) {
-	t.Parallel()
+// adoptedAsItIs takes over what docker stack deploy made of every stack file that
+// it takes (but for networks that it makes in another way, which Swarm can't
+// change), and of three whose tasks run: services stay as they are but for the
+// owner's labels, no task restarts, no object is made again, and then nothing is
+// written any more.
+func adoptedAsItIs(t *testing.T) {
 	addr, err := lab.FreePort("127.0.0.1")
 	check(t, err)
 	_, port, err := net.SplitHostPort(addr)
 	check(t, err)
-	tn := newTenant(t, options{tenant: "    environment: lab\n    adopt: true\n    variables: {PORT: '" + port + "'}\n"})
-	names, files := tn.adoptable()
-	defer tn.removeStacks(names)
-	tn.deployAll(names, files, "PORT="+port)
-	for _, name := range []string{"shop", "agents", "batch"} {
-		tn.settled(name)
+	tn := newTenant(t, options{tenant: "    environment: lab\n    adopt: true\n    variables: {SKEPLAB: '1', SHOP_PORT: '" + port + "'}\n"})
+	set := tn.adoptable()
+	defer tn.externals(set)()
+	defer tn.removeStacks(set.names)
+	refused := tn.deployAll(set, "SKEPLAB=1", "SHOP_PORT="+port)
+	for name := range refused {
+		tn.must(tn.RemoveStack(t.Context(), tn.stack(name)))
 	}
-	before := tn.facts(names)
-	commit := tn.push("adopt all", files)
+	set.leave(func(name string) bool { return refused[name] != nil })
+	t.Logf("%d stack files are adopted, %d others docker stack deploy does not take", len(set.names), len(refused))
+	if len(set.names) < 150 {
+		t.Fatalf("only %d stack files: %v", len(set.names), refused)
+	}
+	for _, name := range running() {
+		switch err := refused[name]; {
+		case err == nil:
+			tn.settled(name)
+		case !strings.Contains(err.Error(), "Unknown mode: "): // jobs, as docker stack deploy says before 23.0
+			t.Fatal(err)
+		}
+	}
+	before := tn.facts(set.names)
+	commit := tn.push("adopt all", set.files)
 	tn.start()
 	inSync := func() (bool, string) {
 		list, err := tn.skep.Stacks(t.Context())
-		n := 0
 		for _, s := range list {
 			if s.Commit != commit || s.Sync != "synced" || s.Health != "healthy" {
 				return false, s.String()
 			}
-			n++
 		}
-		return n == len(names), fmt.Sprintf("%d of %d: %v", n, len(names), err)
+		return len(list) == len(set.names), fmt.Sprintf("%d of %d: %v", len(list), len(set.names), err)
 	}
 	tn.eventually("all are adopted", inSync)
-	for name, now := range tn.facts(names) {
-		if want := before[name]; now != want {
-			t.Errorf("%s changed when it was adopted:\n%s\nbefore:\n%s", name, now, want)
+	now, former := tn.facts(set.names), tn.former()
+	for _, name := range set.names {
+		origin := set.origin[name]
+		if slices.Contains(former, origin) || len(tn.differences(origin)) > 0 {
+			continue
+		}
+		if diff := cmp.Diff(before[name], now[name]); diff != "" {
+			t.Errorf("%s (%s) changed when it was adopted: %s", name, origin, diff)
 		}
 	}
 	heard := tn.listen()
@@ -82,70 +90,126 @@ func TestAdoptionOfManyStacks(t *testing.T) {
 	}
 }
 
-// adoptable gives the stacks' names and their files. The small ones run no task;
-// those of testdata/adopt do.
-func (tn *tenant) adoptable() ([]string, map[string]string) {
+// running are the stacks of testdata/adopt: their tasks run.
+func running() []string { return []string{"shop", "agents", "batch"} }
+
+// adoptable gives the stacks as docker stack deploy and skep are both to have
+// them: those of all stack files run no task.
+func (tn *tenant) adoptable() fileSet {
 	tn.Helper()
-	set := fileSet{files: map[string]string{}}
-	beside := filepath.Join(tn.Root, "parity", "testdata")
-	for _, file := range small {
-		b, err := os.ReadFile(filepath.Join(beside, file+".yml"))
+	set := tn.collect()
+	set.leave(func(name string) bool {
+		return slices.ContainsFunc(tn.differences(set.origin[name]), func(at string) bool { return strings.HasPrefix(at, "networks.") })
+	})
+	for _, name := range set.names {
+		text, err := still(set.files[name+"/stack.yml"], set.specs[name])
 		tn.must(err)
-		if err := set.add(strings.ReplaceAll(file, "_", "-"), string(b), filepath.Join(beside, "files"), map[string]bool{}); err != nil {
-			tn.Fatalf("%s: %v", file, err)
+		set.files[name+"/stack.yml"] = text
+		if !strings.HasPrefix(set.origin[name], "merge_") {
+			delete(set.files, name+"/stack.lab.yml") // docker stack deploy merges in ways of its own
 		}
 	}
-	for _, name := range []string{"shop", "agents", "batch"} {
+	beside := filepath.Join(tn.Root, "parity", "testdata", "files")
+	for _, name := range running() {
 		b, err := os.ReadFile(filepath.Join(tn.Root, "e2e", "testdata", "adopt", name+".yml"))
 		tn.must(err)
-		set.files[name+"/stack.yml"] = string(b)
-		set.files[name+"/stack.lab.yml"] = "services: {}\n"
+		set.files[name+"/stack.yml"] = "version: '3.9'\n" + string(b)
 		set.names = append(set.names, name)
 		for _, aux := range []string{"plain.txt", "x.json", "plain.env", "second.env"} {
-			b, err := os.ReadFile(filepath.Join(beside, "files", aux))
+			b, err := os.ReadFile(filepath.Join(beside, aux))
 			tn.must(err)
 			set.files[name+"/files/"+aux] = string(b)
 		}
 	}
-	return set.names, set.files
+	return set
 }
 
-// deployAll runs docker stack deploy for each stack, some at a time.
-func (tn *tenant) deployAll(names []string, files map[string]string, env ...string) {
+// leave takes stacks out of a set.
+func (set *fileSet) leave(out func(name string) bool) {
+	for _, name := range set.names {
+		if out(name) {
+			maps.DeleteFunc(set.files, func(path, _ string) bool { return strings.HasPrefix(path, name+"/") })
+		}
+	}
+	set.names = slices.DeleteFunc(set.names, out)
+}
+
+// differences are the paths at which skep makes something else of a stack file
+// than docker stack deploy, as parity/differences.txt tells.
+func (tn *tenant) differences(origin string) []string {
+	tn.Helper()
+	b, err := os.ReadFile(filepath.Join(tn.Root, "parity", "differences.txt"))
+	tn.must(err)
+	var paths []string
+	for line := range strings.Lines(string(b)) {
+		glob, at, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if ok, err := path.Match(glob, origin); ok && err == nil {
+			paths = append(paths, at)
+		}
+	}
+	return paths
+}
+
+// former are files of which docker stack deploy makes the same as skep since 23.0 only.
+func (tn *tenant) former() []string {
+	tn.Helper()
+	out, err := exec.CommandContext(tn.Context(), "docker", "version", "--format", "{{.Client.Version}}").Output()
+	tn.must(err)
+	major, _, _ := strings.Cut(string(out), ".")
+	if n, err := strconv.Atoi(major); err != nil || n >= 23 {
+		return nil
+	}
+	return []string{"hosts_equals", "hosts_v6", "merge_command", "merge_entrypoint"}
+}
+
+// deployAll runs docker stack deploy for each stack, some at a time, and tells
+// which it does not take.
+func (tn *tenant) deployAll(set fileSet, env ...string) map[string]error {
 	tn.Helper()
 	dir := tn.T.TempDir()
-	for name, text := range files {
+	for name, text := range set.files {
 		path := filepath.Join(dir, name)
 		tn.must(os.MkdirAll(filepath.Dir(path), 0o755))
 		tn.must(os.WriteFile(path, []byte(text), 0o644))
 	}
-	errs := make([]error, len(names))
+	var mu sync.Mutex
+	refused := map[string]error{}
+	some(set.names, func(name string) {
+		args := []string{"stack", "deploy", "--resolve-image", "never", "-c", "stack.yml"}
+		if set.files[name+"/stack.lab.yml"] != "" {
+			args = append(args, "-c", "stack.lab.yml")
+		}
+		cmd := exec.CommandContext(tn.Context(), "docker", append(args, tn.stack(name))...)
+		cmd.Dir = filepath.Join(dir, name)
+		cmd.Env = append(append(os.Environ(), env...), strings.Fields(set.files[name+"/.env"])...)
+		if b, err := cmd.CombinedOutput(); err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			refused[name] = fmt.Errorf("%s: %w\n%s", set.origin[name], err, b)
+		}
+	})
+	return refused
+}
+
+// some does something for each name, a few at a time.
+func some(names []string, do func(name string)) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 4)
-	for i, name := range names {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			slots <- struct{}{}
+	for _, name := range names {
+		slots <- struct{}{}
+		wg.Go(func() {
 			defer func() { <-slots }()
-			cmd := exec.CommandContext(tn.Context(), "docker", "stack", "deploy", "--resolve-image", "never", "--detach=true",
-				"-c", "stack.yml", "-c", "stack.lab.yml", tn.stack(name))
-			cmd.Dir = filepath.Join(dir, name)
-			cmd.Env = append(os.Environ(), env...)
-			if b, err := cmd.CombinedOutput(); err != nil {
-				errs[i] = fmt.Errorf("docker stack deploy %s: %w\n%s", name, err, b)
-			}
-		}()
+			do(name)
+		})
 	}
 	wg.Wait()
-	tn.must(errors.Join(errs...))
 }
 
 // settled waits until a stack's services run as docker stack deploy asked.
-func (tn *tenant) settled(stack string) {
+func (tn *tenant) settled(key string) {
 	tn.Helper()
-	tn.eventually(stack+" runs", func() (bool, string) {
-		list, err := tn.Services(tn.Context(), tn.stack(stack))
+	tn.eventually(key+" runs", func() (bool, string) {
+		list, err := tn.Services(tn.Context(), tn.stack(key))
 		if err != nil {
 			return false, err.Error()
 		}
@@ -160,17 +224,30 @@ func (tn *tenant) settled(stack string) {
 	})
 }
 
-// facts are what adoption must leave alone, by service: its ID, its spec but for
-// the labels that say whose it is, its tasks; and by stack its other objects.
-func (tn *tenant) facts(stacks []string) map[string]string {
+// fact is what adoption must leave alone of one stack.
+type fact struct {
+	Objects  lab.Objects
+	Services map[string]serviceFact
+}
+
+// serviceFact is a service: the labels that say whose it is do not count.
+type serviceFact struct {
+	ID    string
+	Spec  swarm.ServiceSpec
+	Tasks []string
+}
+
+// facts are those of each stack.
+func (tn *tenant) facts(stacks []string) map[string]fact {
 	tn.Helper()
-	out := map[string]string{}
-	for _, stack := range stacks {
-		name := tn.stack(stack)
+	out := map[string]fact{}
+	for _, key := range stacks {
+		name := tn.stack(key)
 		services, err := tn.Services(tn.Context(), name)
 		tn.must(err)
 		all, err := tn.Docker.TaskList(tn.Context(), swarm.TaskListOptions{Filters: filters.NewArgs(filters.Arg("label", "com.docker.stack.namespace="+name))})
 		tn.must(err)
+		f := fact{Services: map[string]serviceFact{}}
 		for _, s := range services {
 			delete(s.Spec.Labels, "skep.tenant")
 			delete(s.Spec.Labels, "skep.instance")
@@ -181,16 +258,14 @@ func (tn *tenant) facts(stacks []string) map[string]string {
 				}
 			}
 			slices.Sort(tasks)
-			spec, err := json.MarshalIndent(s.Spec, "", " ")
-			tn.must(err)
-			out[s.Spec.Name] = fmt.Sprintf("%s\n%s\n%v", s.ID, spec, tasks)
+			f.Services[s.Spec.Name] = serviceFact{s.ID, s.Spec, tasks}
 		}
-		o, err := tn.Stack(tn.Context(), name)
+		f.Objects, err = tn.Stack(tn.Context(), name)
 		tn.must(err)
-		for _, list := range [][]string{o.Services, o.Networks, o.Secrets, o.Configs} {
+		for _, list := range [][]string{f.Objects.Services, f.Objects.Networks, f.Objects.Secrets, f.Objects.Configs} {
 			slices.Sort(list)
 		}
-		out[name] = fmt.Sprint(o)
+		out[key] = f
 	}
 	return out
 }
@@ -202,11 +277,11 @@ func (tn *tenant) removeStacks(stacks []string) {
 	if err := tn.skep.Stop(); err != nil {
 		tn.Error(err)
 	}
-	for _, name := range stacks {
+	some(stacks, func(name string) {
 		if err := tn.RemoveStack(ctx, tn.stack(name)); err != nil {
 			tn.Error(err)
 		}
-	}
+	})
 	mine := filters.NewArgs(filters.Arg("name", tn.name))
 	err := lab.Poll(ctx, time.Minute, func() (bool, string) {
 		list, err := tn.Docker.VolumeList(ctx, volume.ListOptions{Filters: mine})
