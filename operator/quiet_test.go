@@ -49,6 +49,20 @@ func TestLeftOutIsCountedOnce(t *testing.T) {
 	}
 }
 
+// TestPathThatIsNotThere: the tenant's folder, not one of its stacks.
+func TestPathThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	story(t, "it says where to correct it", func(w *world) {
+		r := w.tenant("shop", func(t *Tenant) { t.Path = "deploy" })
+		r.push(map[string]string{"a/compose.yml": web("web:1")})
+		w.start()
+		w.until("told", func() bool { return w.stack("shop", "").Reason != "" })
+		if s := w.stack("shop", ""); s.Cause != "missing-file" || s.Message != `path "deploy": there is no such folder in the repository: push it, or correct path in skep.yml` {
+			w.Errorf("cause %q, message %q", s.Cause, s.Message)
+		}
+	})
+}
+
 // TestWhyALeaverStays: a stack that left git and is not removed says why.
 func TestWhyALeaverStays(t *testing.T) {
 	t.Parallel()

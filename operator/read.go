@@ -85,11 +85,22 @@ func (r *reader) open(snap source.Snapshot) (fs.FS, error) {
 		return nil, err
 	}
 	sub, err := fs.Sub(snap.FS, r.tenant.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &missingPath{r.tenant.Path}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("path %q: %w", r.tenant.Path, err)
 	}
 	return r.ring.FS(sub), nil
 }
+
+// missingPath is a tenant's path that its repository does not have.
+type missingPath struct{ path string }
+
+func (e *missingPath) Error() string {
+	return fmt.Sprintf("path %q: there is no such folder in the repository: push it, or correct path in skep.yml", e.path)
+}
+func (e *missingPath) Unwrap() error { return fs.ErrNotExist }
 
 // keyError is an age key file that can't be used.
 type keyError struct{ err error }

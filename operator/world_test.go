@@ -372,6 +372,9 @@ type treeFS struct{ fstest.MapFS }
 var _ source.FS = treeFS{}
 
 func (t treeFS) Sub(dir string) (fs.FS, error) {
+	if _, err := t.Stat(dir); err != nil {
+		return nil, err
+	}
 	if dir == "." {
 		return t, nil
 	}
