@@ -34,7 +34,10 @@ func (a app) restartCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			name, service, _ := strings.Cut(words[0], "/")
+			name, service, one := strings.Cut(words[0], "/")
+			if name == "" || one && service == "" {
+				return usage("%q: must be STACK or STACK/SERVICE", words[0])
+			}
 			h, err := a.open(ctx, c)
 			if err != nil {
 				return err
