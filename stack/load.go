@@ -265,7 +265,7 @@ func (l *loading) splitCommands(dict map[string]any) {
 			words, err := shlex.Split(line)
 			if err != nil {
 				at := "services." + name + "." + key
-				l.report.add(Finding{Position: l.positions.at(at), Severity: Error, Service: name, Key: at, Text: fmt.Sprintf("%s is not a command line: %v", key, err)})
+				l.report.add(Finding{Position: l.positions.at(at), Severity: Error, Service: name, Key: at, Text: fmt.Sprintf("%s: not a command line: %v", at, err)})
 			}
 			list := make([]any, len(words))
 			for i, w := range words {
