@@ -77,7 +77,8 @@ func (l *loop) conclude(k *kept, now time.Time) {
 		l.rolloutFailed(k, outcome, services, now)
 		return
 	}
-	if k.health.State == deploy.Healthy && k.clean == k.print() && k.pending == "" && k.rec.Applied == a.Hash {
+	written := len(k.drift) == 0 || k.rec.Applied == a.Hash // else a freeze came before the rollout's first write
+	if written && k.health.State == deploy.Healthy && k.clean == k.print() && k.pending == "" {
 		l.rolloutDone(k, now)
 	}
 }
