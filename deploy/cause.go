@@ -58,6 +58,8 @@ var causes = []struct {
 		cause{passing: true, fatal: crashes, hint: "see the log of the leader's engine"}},
 	{[]string{"Pool overlaps with other one"},
 		cause{passing: true, fatal: crashes, hint: "the node has a network with this address range; one that was removed goes when its last container has stopped"}},
+	{[]string{"non-overlapping IPv6 address pool"},
+		cause{fatal: 2, hint: "engines before 27 need an IPv6 subnet in the network's ipam.config"}},
 	{[]string{"bind source path does not exist"},
 		cause{fatal: 2, hint: "create the path on every node that the service may run on"}},
 	{[]string{"invalid mount config", "failed to expand templated", "secret not found", "config not found"},

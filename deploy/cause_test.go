@@ -21,6 +21,7 @@ func TestCauses(t *testing.T) {
 		{"assigned node no longer meets constraints", true, true, ""},
 		{"node is missing network attachments, ip addresses may be exhausted", true, false, "subnet"},
 		{"invalid pool request: Pool overlaps with other one on this address space", true, false, "removed"},
+		{"could not find an available, non-overlapping IPv6 address pool among the defaults to assign to the network", false, false, "before 27"},
 		{`invalid mount config for type "bind": bind source path does not exist: /data`, false, false, "create the path"},
 		{`starting container failed: exec: "nginx": executable file not found in $PATH`, false, false, "entrypoint"},
 		{"task: non-zero exit (137): dockerexec: unhealthy container", false, false, "health check"},
