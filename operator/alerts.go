@@ -278,10 +278,40 @@ func (p pending) summary() string {
 	return p.rule.Summary
 }
 
-// rememberAlerts puts since when alerts fire into the memories that they belong to.
-func (l *loop) rememberAlerts() {
-	stacks, tenants := map[stackID]map[string]time.Time{}, map[string]map[string]time.Time{}
-	for _, p := range l.alerts {
+// rememberAlerts puts since when alerts fire into the memories that they belong
+// to. It gives those that an earlier life told and whose cause is gone: they fire
+// at Alertmanager, and only who knows them can end them there. told is what this
+// life told before.
+func (l *loop) rememberAlerts(told table) (ended table) {
+	ended = table{}
+	end := func(tenant, stack string, was, now map[string]time.Time) {
+		for name, start := range was {
+			p := pending{condition: condition{rule: ruleOf(name), tenant: tenant, stack: stack, description: "its cause is gone"}, start: start}
+			if _, fires := now[name]; !fires && told[p.id()].start.IsZero() {
+				ended[p.id()] = p
+			}
+		}
+	}
+	stacks, tenants := l.alerts.starts()
+	for _, k := range l.order {
+		if now := stacks[k.stackID]; k.met && !k.busy && l.seen >= k.fresh && l.certain(k) && !sameTimes(k.rec.Alerts, now) {
+			end(k.tenant, k.stack, k.rec.Alerts, now)
+			k.rec.Alerts, k.changed = now, true
+		}
+	}
+	for _, t := range l.tenants {
+		if now := tenants[t.Name]; t.present && !t.saving && t.last != nil && !sameTimes(t.rec.Alerts, now) {
+			end(t.Name, "", t.rec.Alerts, now)
+			t.rec.Alerts, t.changed = now, true
+		}
+	}
+	return ended
+}
+
+// starts are when the alerts that fire began, by name, of each stack and tenant.
+func (t table) starts() (stacks map[stackID]map[string]time.Time, tenants map[string]map[string]time.Time) {
+	stacks, tenants = map[stackID]map[string]time.Time{}, map[string]map[string]time.Time{}
+	for _, p := range t {
 		switch {
 		case p.start.IsZero() || p.tenant == "":
 		case p.stack == "":
@@ -291,16 +321,7 @@ func (l *loop) rememberAlerts() {
 			stacks[id] = with(stacks[id], p.rule.Name, p.start)
 		}
 	}
-	for _, k := range l.order {
-		if k.met && !k.busy && l.seen >= k.fresh && l.certain(k) && !sameTimes(k.rec.Alerts, stacks[k.stackID]) {
-			k.rec.Alerts, k.changed = stacks[k.stackID], true
-		}
-	}
-	for _, t := range l.tenants {
-		if t.present && !t.saving && t.last != nil && !sameTimes(t.rec.Alerts, tenants[t.Name]) {
-			t.rec.Alerts, t.changed = tenants[t.Name], true
-		}
-	}
+	return stacks, tenants
 }
 
 // certain says that it is known how a stack is: right after a start nothing is,

@@ -23,7 +23,7 @@ func (l *loop) flush(ctx context.Context) {
 	for _, k := range l.order {
 		k.fresh = 0 // no newer look will come
 	}
-	l.rememberAlerts()
+	l.rememberAlerts(l.alerts)
 	for _, k := range l.order {
 		if !k.met || k.conflict != "" || !k.dirty() {
 			continue

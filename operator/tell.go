@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"reflect"
+	"slices"
 
 	"github.com/skep-gitops/skep/alerting"
 )
@@ -50,11 +51,16 @@ func (l *loop) startTelling(ctx context.Context) error {
 	return nil
 }
 
-// set tells what fires. A nil teller tells nobody.
-func (t *teller) set(firing []alerting.Alert) {
-	if t != nil {
-		t.client.Set(firing)
+// set tells what fires, and that what an earlier life told has ended. A nil teller
+// tells nobody.
+func (t *teller) set(firing, ended []alerting.Alert) {
+	if t == nil {
+		return
 	}
+	if len(ended) > 0 {
+		t.client.Set(slices.Concat(firing, ended)) // only what fired can end
+	}
+	t.client.Set(firing)
 }
 
 // peerList is where Status reads the peers from.

@@ -23,11 +23,12 @@ func (l *loop) show(now time.Time) {
 	began := time.Now()
 	l.told, l.toldAt = true, now
 	s := l.status(now)
-	l.alerts = l.alerts.advance(conditions(s, l.config), now)
+	before := l.alerts
+	l.alerts = before.advance(conditions(s, l.config), now)
 	s.Alerts = l.alerts.firing(l.config)
-	l.rememberAlerts()
+	ended := l.rememberAlerts(before)
 	l.o.shown.Store(&s)
-	l.tellers.set(s.Alerts)
+	l.tellers.set(s.Alerts, ended.firing(l.config))
 	l.once.saw(s)
 	l.tellEvery = max(publishDelay, 5*time.Since(began)) // leave more time for work than for telling
 }

@@ -407,13 +407,19 @@ func (t treeFS) Hash(name string) (string, error) {
 
 // bell is an Alertmanager that keeps what it was last told.
 type bell struct {
-	mu     sync.Mutex // guards firing
+	mu     sync.Mutex // guards all below
 	firing []alerting.Alert
+	ended  []string // names of what was told and is no longer
 }
 
 func (b *bell) Set(firing []alerting.Alert) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, old := range b.firing {
+		if !slices.ContainsFunc(firing, func(a alerting.Alert) bool { return maps.Equal(a.Labels, old.Labels) }) {
+			b.ended = append(b.ended, old.Labels["alertname"])
+		}
+	}
 	b.firing = slices.Clone(firing)
 }
 
