@@ -275,7 +275,7 @@ func TestOrder(t *testing.T) {
 		w.start()
 		w.alertsAre("SkepStackFailed shop shop-a", "SkepStackFailed shop shop-b", "SkepStackFailed shop shop-c")
 		w.until("d runs", func() bool { return w.image("shop-d_web") != "" })
-		if s := w.stack("shop", "shop-a"); s.Reason != RenderFailed || !strings.Contains(s.Message, "circle") {
+		if s := w.stack("shop", "shop-a"); s.Reason != RenderFailed || !strings.Contains(s.Message, "circle") || !strings.HasPrefix(s.Message, "a/compose.yml:1: ") {
 			w.Errorf("status = %+v", s)
 		}
 	})

@@ -111,6 +111,7 @@ type Dependency struct {
 // Wishes is what x-skep at the top of a stack file says; zero values mean "not said".
 type Wishes struct {
 	DependsOn []string      // names of other stacks of the tenant, without the prefix
+	DependsAt Position      // of DependsOn
 	Timeout   time.Duration // for a rollout to become healthy
 	Prune     string        // auto, confirm or never
 	Drift     string        // heal, warn or ignore

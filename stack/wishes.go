@@ -33,6 +33,9 @@ func (l *loading) wish(d *document) {
 		if text := l.wishes.read(key.Value, value); text != "" {
 			l.report.add(Finding{Position: Position{d.file, value.Line}, Severity: Error, Key: wishKey + "." + key.Value, Text: text})
 		}
+		if key.Value == "depends_on" {
+			l.wishes.DependsAt = Position{d.file, key.Line}
+		}
 		for _, item := range append([]*yaml.Node{value}, value.Content...) {
 			l.positions.known[join(wishKey+"."+key.Value, item.Value)] = Position{d.file, item.Line}
 		}

@@ -31,71 +31,95 @@ func (a app) validateCommand() *cli.Command {
 			if c.IsSet("stacks") {
 				look = t.some
 			}
-			stacks, more, err := look(c.StringSlice("stacks"))
+			found, err := look(c.StringSlice("stacks"))
 			if err != nil {
 				return err
 			}
-			return a.validate(t, stacks, more)
+			return a.validate(t, found)
 		},
 	}
 }
 
-// validate says all there is to say about stacks; more is how many others there are.
-func (a app) validate(t *tree, stacks []stack.Definition, more int) error {
-	specs, lists := make([]stack.Spec, len(stacks)), make([][]stack.Finding, len(stacks))
-	for i, d := range stacks {
-		specs[i], lists[i] = t.findings(d)
-	}
+// found are the stacks to look at.
+type found struct {
+	stacks []stack.Definition
+	alone  bool // one folder of a tenant, it may be: of the others nothing is known
+	more   int  // stacks in folders below, which are not among them
+}
+
+// validate says all there is to say about stacks.
+func (a app) validate(t *tree, f found) error {
 	bad := 0
-	for i, more := range stack.Together(specs) {
-		found := append(lists[i], more...)
-		for _, f := range found {
+	for _, list := range t.allFindings(f) {
+		for _, f := range list {
 			fmt.Fprintln(a.out, t.shown(f))
 		}
-		if failed(found) {
+		if failed(list) {
 			bad++
 		}
 	}
 	hint := ""
-	if more > 0 {
-		hint = fmt.Sprintf("; %d more in folders below: --stacks '*' looks at them too", more)
+	if f.more > 0 {
+		hint = fmt.Sprintf("; %d more in folders below: --stacks '*' looks at them too", f.more)
 	}
-	fmt.Fprintf(a.err, "%d stacks, %d with errors%s\n", len(stacks), bad, hint)
+	fmt.Fprintf(a.err, "%d stacks, %d with errors%s\n", len(f.stacks), bad, hint)
 	if bad > 0 {
 		return &exitError{code: exitFailed}
 	}
 	return nil
 }
 
-// stacks is the stack in the folder, and how many are below it beside; where it
-// holds none, those below it.
-func (t *tree) stacks(globs []string) (stacks []stack.Definition, more int, err error) {
+// allFindings are those of each stack alone, then those that it has with the others.
+func (t *tree) allFindings(f found) [][]stack.Finding {
+	specs, lists := make([]stack.Spec, len(f.stacks)), make([][]stack.Finding, len(f.stacks))
+	wishes := map[string]stack.Wishes{}
+	for i, d := range f.stacks {
+		specs[i], lists[i] = t.findings(d)
+		wishes[d.Name] = specs[i].Wishes
+	}
+	for i, more := range stack.Together(specs) {
+		lists[i] = append(lists[i], more...)
+	}
+	if f.alone {
+		return lists
+	}
+	faults := stack.CheckOrder(wishes, t.options.Prefix)
+	for i, d := range f.stacks {
+		if fault, bad := faults[d.Name]; bad {
+			lists[i] = append(lists[i], fault)
+		}
+	}
+	return lists
+}
+
+// stacks is the stack in the folder; where it holds none, those below it.
+func (t *tree) stacks(globs []string) (found, error) {
 	d, ok, err := t.one()
 	if err != nil {
-		return nil, 0, err
+		return found{}, err
 	}
 	if ok {
 		below, err := t.below(globs)
 		if err != nil {
-			return nil, 0, err
+			return found{}, err
 		}
 		others := keep(below, func(b stack.Definition) bool { return b.Dir != d.Dir })
-		return []stack.Definition{d}, len(others), nil
+		return found{stacks: []stack.Definition{d}, alone: true, more: len(others)}, nil
 	}
 	return t.some(globs)
 }
 
-// some are the stacks that globs name; none is an error. More there never are.
-func (t *tree) some(globs []string) (stacks []stack.Definition, more int, err error) {
+// some are the stacks that globs name; none is an error.
+func (t *tree) some(globs []string) (found, error) {
 	if t.name != "" {
-		return nil, 0, usage("name: is for one stack, and %s holds no stack file", t.dir)
+		return found{}, usage("name: is for one stack, and %s holds no stack file", t.dir)
 	}
-	found, err := t.below(globs)
+	stacks, err := t.below(globs)
 	if err != nil {
-		return nil, 0, err
+		return found{}, err
 	}
-	if len(found) == 0 {
-		return nil, 0, fmt.Errorf("%s: no stack file there or in a folder that matches %v (stack, docker-stack, compose or docker-compose, .yaml or .yml)", t.base, globs)
+	if len(stacks) == 0 {
+		return found{}, fmt.Errorf("%s: no stack file there or in a folder that matches %v (stack, docker-stack, compose or docker-compose, .yaml or .yml)", t.base, globs)
 	}
-	return found, 0, nil
+	return found{stacks: stacks}, nil
 }
