@@ -277,6 +277,10 @@ func outOfSequence(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "update out of sequence")
 }
 
+// CheckMemory is ErrStale where a memory was written or removed since it was
+// read, and ErrUnsure where that can't be told.
+func CheckMemory(ctx context.Context, r Reader, m Memory) error { return checkGuard(ctx, r, m) }
+
 // checkGuard says whether the memory that a plan rests on is still the newest.
 func checkGuard(ctx context.Context, r Reader, guard Memory) error {
 	c, err := inspectConfig(ctx, r, memoryName(guard))

@@ -126,6 +126,11 @@ func (j job) converge(ctx context.Context, w deploy.Writer, r *result) {
 			return
 		}
 	}
+	if !rolls(plan) && j.memory.ID != "" {
+		if r.err = deploy.CheckMemory(ctx, w, j.memory); r.err != nil {
+			return
+		}
+	}
 	r.did = len(plan.Steps) > 0
 	r.writes = len(plan.Steps)
 	r.err = deploy.Apply(ctx, w, plan)
@@ -142,7 +147,7 @@ func (j *job) plan(ctx context.Context, w deploy.Writer, r *result) (deploy.Plan
 	if err == nil && j.without(plan).Empty() && !j.detail {
 		return j.without(plan), nil
 	}
-	if j.live, err = deploy.Detail(ctx, w, j.live, j.goal.want); err != nil {
+	if j.live, err = deploy.DetailByName(ctx, w, j.live, j.goal.want); err != nil {
 		return deploy.Plan{}, err
 	}
 	r.listed = true
@@ -292,6 +297,9 @@ func (j job) collect(ctx context.Context, w deploy.Writer, r *result) {
 
 // putBack has Swarm put back each service that the failed revision wrote.
 func (j job) putBack(ctx context.Context, w deploy.Writer, r *result) error {
+	if err := deploy.CheckMemory(ctx, w, j.memory); err != nil {
+		return err
+	}
 	var errs []error
 	for i := range j.live.Services {
 		s := &j.live.Services[i]

@@ -418,7 +418,11 @@ func (l *loop) removed(k *kept, r result, now time.Time) {
 // good commit is lost.
 func (l *loop) reverted(k *kept, r result, now time.Time) {
 	if r.err != nil {
-		if kindOf(r.err) == errEnd {
+		switch kindOf(r.err) {
+		case errEnd:
+			return
+		case errUnsure, errStale:
+			k.retry = now.Add(badLook)
 			return
 		}
 		k.tries++

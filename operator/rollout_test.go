@@ -459,6 +459,29 @@ func TestHolds(t *testing.T) {
 			}
 		})
 	}
+	for n := range int32(4) {
+		story(t, fmt.Sprint("nothing is written after a freeze that comes before list ", n), func(w *world) {
+			r := w.tenant("shop")
+			c1 := r.push(map[string]string{"a/compose.yml": web("web:1")})
+			w.start()
+			w.synced("shop", "shop-a", c1)
+			w.quiet()
+			var lists atomic.Int32
+			w.meddle(func(_ context.Context, c swarmtest.Call) error {
+				switch {
+				case c.Method == "ConfigList" && lists.Add(1) == n+1: // a look's or the plan's own
+					w.holds("shop", "shop-a", func(m *deploy.Memory) { m.Frozen = &deploy.Frozen{By: "ann", Since: time.Now()} })
+				case c.Method == "ServiceUpdate" && lists.Load() > n:
+					w.Error("the service was written after the freeze")
+				}
+				return nil
+			})
+			r.push(map[string]string{"a/compose.yml": web("web:1", "    deploy: {labels: {a: b}}\n")})
+			w.until("frozen", func() bool { return w.stack("shop", "shop-a").Frozen != nil })
+			time.Sleep(time.Minute)
+			w.alertsAre()
+		})
+	}
 	story(t, "frozen for more than a day is told", func(w *world) {
 		r := w.tenant("shop")
 		r.push(map[string]string{"a/compose.yml": web("web:1")})
