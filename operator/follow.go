@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -38,6 +39,7 @@ type follower struct {
 	readers  []*reader
 	mirror   repository
 	interval time.Duration
+	next     time.Time // when the repository is looked at again
 
 	kick chan struct{} // look soon
 	asks chan ask      // read a stack at an older commit
@@ -83,8 +85,8 @@ func (f *follower) run(ctx context.Context, after <-chan struct{}, out outlet) {
 	}
 	for {
 		began := time.Now()
-		next := began.Add(jitter(f.interval))
-		if !f.look(ctx, next, out) || !f.wait(ctx, began, next, out) {
+		f.next = began.Add(jitter(f.interval))
+		if !f.look(ctx, out) || !f.wait(ctx, began, f.next, out) {
 			return
 		}
 	}
@@ -119,7 +121,14 @@ func (f *follower) fetch(ctx context.Context) (source.Snapshot, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	return f.mirror.Fetch(ctx)
+	snap, err := f.mirror.Fetch(ctx)
+	var e *source.Error
+	if errors.As(err, &e) && e.After > 0 {
+		if asked := time.Now().Add(e.After); asked.After(f.next) {
+			f.next = asked
+		}
+	}
+	return snap, err
 }
 
 // at reads one stack at an older commit.

@@ -36,6 +36,32 @@ func TestFailingRepositoryIsLoggedOnce(t *testing.T) {
 	})
 }
 
+// TestBusyServerIsLeftAlone for as long as it asks for.
+func TestBusyServerIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	story(t, "one look in the time that it names", func(w *world) {
+		r := w.tenant("shop")
+		r.push(map[string]string{"a/compose.yml": web("web:1")})
+		w.start()
+		w.quiet()
+		r.fail(&source.Error{Cause: source.CauseServer, URL: "https://git.example.com/shop", Err: errors.New("429"), After: 10 * time.Minute})
+		time.Sleep(time.Minute)
+		before := r.looked()
+		time.Sleep(8 * time.Minute)
+		if n := r.looked() - before; n != 0 {
+			w.Errorf("%d looks while the server wants none", n)
+		}
+		if next := w.stack("shop", "").NextLook; time.Until(next) > 2*time.Minute || time.Until(next) < 0 {
+			w.Errorf("the next look is told for %s from now", time.Until(next))
+		}
+		r.fail(nil)
+		time.Sleep(2 * time.Minute)
+		if r.looked() == before {
+			w.Error("no look after that time")
+		}
+	})
+}
+
 // TestLeftOutIsCountedOnce: a list that was shortened stays as it is.
 func TestLeftOutIsCountedOnce(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@ import (
 
 // look fetches and tells every tenant's reading, unless the tenants' credentials
 // changed: then they have to be grouped again. False is the end.
-func (f *follower) look(ctx context.Context, next time.Time, out outlet) bool {
+func (f *follower) look(ctx context.Context, out outlet) bool {
 	if f.changed() {
 		return send(ctx, out.regroup, struct{}{}) // it is stopped then, unless they changed back
 	}
@@ -24,7 +24,7 @@ func (f *follower) look(ctx context.Context, next time.Time, out outlet) bool {
 		return false
 	}
 	for i := range readings {
-		readings[i].next = next
+		readings[i].next = f.next
 	}
 	return send(ctx, out.readings, readings)
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
 	"golang.org/x/crypto/ssh"
@@ -23,6 +24,7 @@ type fault struct {
 	cause Cause
 	err   error
 	hint  string
+	after time.Duration // see Error.After
 }
 
 func (f *fault) Error() string { return f.err.Error() }
@@ -40,7 +42,7 @@ func (m *mirror) fail(ctx context.Context, err error) *Error {
 		return done
 	}
 	f := classify(ctx, err)
-	return &Error{Cause: f.cause, URL: m.shown, Ref: m.remote.ref(), Err: m.redact(f.err), Hint: m.redactText(f.hint)}
+	return &Error{Cause: f.cause, URL: m.shown, Ref: m.remote.ref(), Err: m.redact(f.err), Hint: m.redactText(f.hint), After: f.after}
 }
 
 // ref is how an error names what is followed.
@@ -66,9 +68,9 @@ func classify(ctx context.Context, err error) *fault {
 	}
 	if cut := ctx.Err(); cut != nil {
 		if errors.Is(cut, context.Canceled) {
-			return &fault{CauseTimeout, context.Canceled, ""}
+			return &fault{cause: CauseTimeout, err: context.Canceled}
 		}
-		return &fault{CauseTimeout, fmt.Errorf("no complete answer within the time limit: %w", cut), "the server is slow or hangs; see whether it answers from this host"}
+		return &fault{cause: CauseTimeout, err: fmt.Errorf("no complete answer within the time limit: %w", cut), hint: "the server is slow or hangs; see whether it answers from this host"}
 	}
 	if f := local(err); f != nil {
 		return f
@@ -85,9 +87,9 @@ func local(err error) *fault {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		errors.As(err, &no) // without the name of a temporary file
-		return &fault{CauseLimit, fmt.Errorf("write to the cache: %w", no), "the cache is full: give it more room or follow smaller repositories"}
+		return &fault{cause: CauseLimit, err: fmt.Errorf("write to the cache: %w", no), hint: "the cache is full: give it more room or follow smaller repositories"}
 	case errors.As(err, &path):
-		return &fault{CauseLimit, err, "the cache is not usable: see that its folder exists and can be written"}
+		return &fault{cause: CauseLimit, err: err, hint: "the cache is not usable: see that its folder exists and can be written"}
 	}
 	return nil
 }
@@ -103,21 +105,21 @@ func remote(err error) *fault {
 	)
 	switch {
 	case isTLS(err):
-		return &fault{CauseTLS, err, "give the server's authority with ca_file, or renew its certificate"}
+		return &fault{cause: CauseTLS, err: err, hint: "give the server's authority with ca_file, or renew its certificate"}
 	case errors.As(err, &algos):
-		return &fault{CauseHostKey, err, "known_hosts may list another kind of key than the server offers: see ssh-keyscan"}
+		return &fault{cause: CauseHostKey, err: err, hint: "known_hosts may list another kind of key than the server offers: see ssh-keyscan"}
 	case strings.Contains(err.Error(), "ssh: unable to authenticate"):
-		return &fault{CauseAuth, errors.New("the server refuses the ssh key"), "add the public key to the repository as a read-only deploy key"}
+		return &fault{cause: CauseAuth, err: errors.New("the server refuses the ssh key"), hint: "add the public key to the repository as a read-only deploy key"}
 	case errors.As(err, &dns):
-		return &fault{CauseNetwork, err, "see that the host's name is right and resolves here"}
+		return &fault{cause: CauseNetwork, err: err, hint: "see that the host's name is right and resolves here"}
 	case errors.As(err, &timer) && timer.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
-		return &fault{CauseTimeout, err, "the server is slow or hangs; see whether it answers from this host"}
+		return &fault{cause: CauseTimeout, err: err, hint: "the server is slow or hangs; see whether it answers from this host"}
 	case errors.As(err, &line):
 		return answered(line.Text)
 	case errors.As(err, &op), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return &fault{CauseNetwork, err, "see that the server runs and can be reached from here"}
+		return &fault{cause: CauseNetwork, err: err, hint: "see that the server runs and can be reached from here"}
 	default:
-		return &fault{CauseServer, err, ""}
+		return &fault{cause: CauseServer, err: err}
 	}
 }
 
@@ -138,15 +140,15 @@ func answered(text string) *fault {
 	err := errors.New("the server says: " + clean(text, 300))
 	for _, s := range []string{"not found", "does not appear to be a git repository", "does not exist", "no such repository", "could not be found", "no such file"} {
 		if strings.Contains(low, s) {
-			return &fault{CauseNotFound, err, "see that the URL is right and the key may read it"}
+			return &fault{cause: CauseNotFound, err: err, hint: "see that the URL is right and the key may read it"}
 		}
 	}
 	for _, s := range []string{"denied", "unauthorized", "authentication", "not allowed", "forbidden"} {
 		if strings.Contains(low, s) {
-			return &fault{CauseAuth, err, "see that the credentials may read this repository"}
+			return &fault{cause: CauseAuth, err: err, hint: "see that the credentials may read this repository"}
 		}
 	}
-	return &fault{CauseServer, err, ""}
+	return &fault{cause: CauseServer, err: err}
 }
 
 // redact gives err back, or where it shows a credential or what no line should

@@ -418,6 +418,20 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestBusyServerSaysHowLong: the time is in the error, and bounded.
+func TestBusyServerSaysHowLong(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for text, want := range map[string]time.Duration{
+		"": 0, "120": 2 * time.Minute, "-5": 0, "soon": 0, "999999999999999999999": 0, "86400": time.Hour,
+		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute, "Fri, 02 Jan 2026 03:00:00 GMT": 0, "Fri, 02 Jan 2026 13:00:00 GMT": time.Hour,
+	} {
+		if got := retryAfter(text, now); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestFullCache(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

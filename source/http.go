@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -215,8 +216,24 @@ func (s *httpSession) refused(resp *http.Response) error {
 		return faultf(CauseNotFound, "see that the URL is right and the credentials may read it", text+": no such repository")
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if after := clean(resp.Header.Get("Retry-After"), 40); after != "" {
-			return faultf(CauseServer, "it asks to come back after "+after, text)
+			f := faultf(CauseServer, "it asks to come back after "+after, text)
+			f.after = retryAfter(after, time.Now())
+			return f
 		}
 	}
 	return faultf(CauseServer, "", text)
+}
+
+// maxAfter is how long a server may ask to be left alone.
+const maxAfter = time.Hour
+
+// retryAfter reads a Retry-After: seconds, or a date (RFC 9110, 10.2.3).
+func retryAfter(text string, now time.Time) time.Duration {
+	var d time.Duration
+	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
+		d = time.Duration(n) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		d = at.Sub(now)
+	}
+	return min(max(d, 0), maxAfter)
 }

@@ -56,7 +56,7 @@ func Open(dir string, r Remote, l Limits) *Mirror {
 		m.bad = r.validate()
 	}
 	if m.bad != nil {
-		m.bad = &fault{CauseUnsupported, m.bad, ""}
+		m.bad = &fault{cause: CauseUnsupported, err: m.bad}
 	}
 	m.secrets = m.credentials()
 	if m.address.scheme == "http" || m.address.scheme == "https" {

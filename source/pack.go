@@ -57,7 +57,7 @@ func (f *folder) receive(ctx context.Context, pack io.Reader) (err error) {
 }
 
 func (f *folder) full() error {
-	return &fault{CauseLimit, &fullError{f.limits.Bytes}, "follow a smaller repository, or remove large files from its newest commit"}
+	return &fault{cause: CauseLimit, err: &fullError{f.limits.Bytes}, hint: "follow a smaller repository, or remove large files from its newest commit"}
 }
 
 // fullError is a folder that reached its limit. Part of it may be of commits

@@ -91,7 +91,8 @@ type Error struct {
 	URL   string // without credentials
 	Ref   string
 	Err   error
-	Hint  string // what to do next; may be empty
+	Hint  string        // what to do next; may be empty
+	After time.Duration // that the server wants to be left alone for; zero: it says nothing
 }
 
 // Error names the repository, the ref, the cause and what to do.
