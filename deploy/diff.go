@@ -44,6 +44,7 @@ type differ struct {
 	x    *index
 	o    DiffOptions
 	who  owner
+	api  string // the lowest: what a node would drop is not compared
 
 	before   []Step // removals that make room
 	early    []Step // networks, secrets, configs
@@ -65,6 +66,7 @@ func newDiffer(want stack.Spec, live Live, o DiffOptions) *differ {
 	return &differ{
 		want: want, live: live, x: live.Indexed().index, o: o,
 		who:      owner{stack: want.Name, tenant: want.Tenant, instance: o.Instance, adopt: o.Adopt, owned: o.Owned},
+		api:      live.LowestAPI(),
 		refs:     map[Kind]map[string]ref{KindSecret: {}, KindConfig: {}},
 		replaced: map[string]bool{},
 	}
@@ -190,7 +192,7 @@ func (d *differ) refer(c *swarm.ContainerSpec) {
 // comparable gives a spec in the form that both sides are compared in: normalised,
 // networks, secrets and configs by name.
 func (d *differ) comparable(s swarm.ServiceSpec) swarm.ServiceSpec {
-	s = Normalize(s, d.live.API)
+	s = Normalize(s, d.api)
 	s.TaskTemplate.ForceUpdate = 0
 	d.nameNetworks(s.TaskTemplate.Networks)
 	c := s.TaskTemplate.ContainerSpec

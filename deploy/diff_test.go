@@ -1028,3 +1028,31 @@ func TestOffline(t *testing.T) {
 		t.Error("the argument changed")
 	}
 }
+
+// TestOldNodeComesAndGoes: what an older node would drop is not asked for while it
+// is there, and that is no reason to take it from a service that has it, which
+// would restart all tasks whenever that node does.
+func TestOldNodeComesAndGoes(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	modern := alone(func(s *swarm.ServiceSpec) {
+		c := s.TaskTemplate.ContainerSpec
+		c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "/app"}, StartInterval: time.Second}
+		c.Privileges = &swarm.Privileges{NoNewPrivileges: true}
+		c.OomScoreAdj = 100
+	})
+	gated := alone(func(s *swarm.ServiceSpec) { // as the stack room renders it for the older node
+		s.TaskTemplate.ContainerSpec.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "/app"}}
+	})
+	l.push(modern)
+	old := l.AddNode("old", swarm.NodeRoleWorker, nil)
+	l.ChangeNode(old, func(n *swarm.Node) { n.Description.Engine.EngineVersion = "20.10.24" })
+	l.quiet(gated)
+	l.ChangeNode(old, func(n *swarm.Node) { n.Status.State = swarm.NodeStateDown })
+	l.quiet(modern)
+	l.ChangeNode(old, func(n *swarm.Node) { n.Status.State = swarm.NodeStateReady })
+	l.quiet(gated)
+	if p := l.plan(alone(nil)); len(p.Steps) != 1 {
+		t.Errorf("a change of the rest is not seen:\n%s", show(p))
+	}
+}
