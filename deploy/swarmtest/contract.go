@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -534,7 +533,7 @@ func (c *contract) stored() {
 	live := c.create(sent)
 	tagImage(&want)
 	want.TaskTemplate.Networks[0].Target = netID
-	want = normalise(want, c.storing())
+	want = normalise(want, c.w.ClientVersion())
 	if diff := cmp.Diff(pretty(want), pretty(live.Spec)); diff != "" {
 		c.Errorf("stored spec differs from what the fake would store (-fake +stored):\n%s", diff)
 	}
@@ -545,15 +544,6 @@ func (c *contract) stored() {
 	if diff := cmp.Diff(pretty(live.Spec), pretty(again.Spec)); diff != "" {
 		c.Errorf("a stored spec sent back is stored differently:\n%s", diff)
 	}
-}
-
-// storing is the API of what stores specs: the daemon's, or the leader's if that is older.
-func (c *contract) storing() string {
-	c.Helper()
-	nodes, err := c.w.NodeList(c.ctx, swarm.NodeListOptions{})
-	c.must(err)
-	leader := slices.DeleteFunc(nodes, func(n swarm.Node) bool { return n.ManagerStatus == nil || !n.ManagerStatus.Leader })
-	return deploy.Live{API: c.w.ClientVersion(), Nodes: leader}.LowestAPI()
 }
 
 func pretty(v any) string {
