@@ -176,3 +176,19 @@ func TestNamedObjectsThatLostTheirLabels(t *testing.T) {
 	}
 	expect(t, "garbage", steps(l.garbage(gone())))
 }
+
+// TestRestartKeepsWhatTellsWhoseAServiceIs: it is an update too, after which the
+// spec before is another one.
+func TestRestartKeepsWhatTellsWhoseAServiceIs(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.push(sample())
+	l.edit("shop_web", off(deploy.LabelTenant, deploy.LabelInstance))
+	if err := deploy.Restart(context.Background(), l.Swarm, l.service("shop_web")); err != nil {
+		t.Fatal(err)
+	}
+	l.quiet(sample())
+	if got := l.service("shop_web").Spec.Labels; got[deploy.LabelTenant] != "acme" || got[deploy.LabelInstance] != "test" {
+		t.Errorf("labels after a restart: %v", got)
+	}
+}
