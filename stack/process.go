@@ -72,7 +72,7 @@ func (s *scope) checkUser() {
 	user, group, _ := strings.Cut(s.svc.User, ":")
 	for _, id := range []string{user, group} {
 		if n, err := strconv.ParseInt(id, 10, 64); err == nil && (n < 0 || n > maxID) {
-			s.errorf("user", "%d is not between 0 and %d", n, maxID)
+			s.errorf("user", "%q is not between 0 and %d", id, maxID)
 		}
 	}
 }
@@ -89,7 +89,7 @@ func (s *scope) checkSignal() {
 	text := s.svc.StopSignal
 	if n, err := strconv.Atoi(text); err == nil {
 		if n < 1 || n > maxSignal {
-			s.errorf("stop_signal", "signal %d is not between 1 and %d", n, maxSignal)
+			s.errorf("stop_signal", "signal %q is not between 1 and %d", text, maxSignal)
 		}
 		return
 	}
@@ -106,9 +106,11 @@ var capabilities = setOf(`AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF
 	SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM`)
 
 func (s *scope) checkCapabilities(key string, names []string) {
-	for _, c := range sortedKeys(capabilitySet(names)) {
-		if name, ok := strings.CutPrefix(c, "CAP_"); ok && !capabilities[name] && !strings.ContainsRune(c, 0) {
-			s.errorf(key, "there is no capability %s%s", c, suggest(c, capNames()))
+	for _, given := range names {
+		for c := range capabilitySet([]string{given}) {
+			if name, ok := strings.CutPrefix(c, "CAP_"); ok && !capabilities[name] && !strings.ContainsRune(c, 0) {
+				s.errorf(key, "there is no capability %q%s", given, suggest(c, capNames()))
+			}
 		}
 	}
 }

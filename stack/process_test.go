@@ -20,9 +20,9 @@ func TestProcess(t *testing.T) {
 		{name: "real-time signals", body: "stop_signal: SIGRTMIN+3"},
 		{name: "the last real-time signal", body: "stop_signal: RTMAX-14"},
 		{name: "an unknown signal", body: "stop_signal: SIGNOPE", want: `"SIGNOPE" is not a signal that Linux knows, such as SIGTERM, SIGINT or SIGQUIT`},
-		{name: "no signal", body: "stop_signal: '0'", want: `signal 0 is not between 1 and 64`},
-		{name: "a signal beyond the last", body: "stop_signal: '65'", want: `signal 65 is not between 1 and 64`},
-		{name: "a negative signal", body: "stop_signal: '-9'", want: `signal -9 is not between 1 and 64`},
+		{name: "no signal", body: "stop_signal: '0'", want: `signal "0" is not between 1 and 64`},
+		{name: "a signal beyond the last", body: "stop_signal: '65'", want: `signal "65" is not between 1 and 64`},
+		{name: "a negative signal", body: "stop_signal: '-9'", want: `signal "-9" is not between 1 and 64`},
 		{name: "a real-time signal beyond the last", body: "stop_signal: SIGRTMIN+16", want: "is not a signal that Linux knows"},
 
 		{name: "a host name of 64 bytes", body: "hostname: " + strings.Repeat("h", 64)},
@@ -33,9 +33,9 @@ func TestProcess(t *testing.T) {
 
 		{name: "a user and a group", body: "user: www:www"},
 		{name: "the highest user and group", body: "user: '2147483647:2147483647'"},
-		{name: "a user beyond the highest", body: "user: '2147483648'", want: "2147483648 is not between 0 and 2147483647"},
-		{name: "a group beyond the highest", body: "user: '0:4294967295'", want: "4294967295 is not between 0 and 2147483647"},
-		{name: "a negative user", body: "user: '-5'", want: "-5 is not between 0 and 2147483647"},
+		{name: "a user beyond the highest", body: "user: '2147483648'", want: `"2147483648" is not between 0 and 2147483647`},
+		{name: "a group beyond the highest", body: "user: '0:4294967295'", want: `"4294967295" is not between 0 and 2147483647`},
+		{name: "a negative user", body: "user: '-5'", want: `"-5" is not between 0 and 2147483647`},
 		{name: "a user with a line break", body: `user: "a\n"`, want: `"a\n" holds a control character`},
 
 		{name: "an absolute folder", body: "working_dir: /srv/app"},
@@ -43,8 +43,8 @@ func TestProcess(t *testing.T) {
 		{name: "a relative folder", body: "working_dir: app", want: `"app" is not an absolute path`},
 
 		{name: "capabilities", body: "cap_add: [net_admin, CAP_BPF, ALL]\n    cap_drop: [ALL]"},
-		{name: "an unknown capability", body: "cap_add: [NET_ADMN]", want: "there is no capability CAP_NET_ADMN; did you mean CAP_NET_ADMIN?"},
-		{name: "an unknown capability to drop", body: "cap_drop: [EVERYTHING]", want: "there is no capability CAP_EVERYTHING"},
+		{name: "an unknown capability", body: "cap_add: [NET_ADMN]", want: `there is no capability "NET_ADMN"; did you mean CAP_NET_ADMIN?`},
+		{name: "an unknown capability to drop", body: "cap_drop: [EVERYTHING]", want: `there is no capability "EVERYTHING"`},
 
 		{name: "a NUL byte in a command", body: `command: [serve, "a\0b"]`, want: "holds a NUL byte"},
 		{name: "a NUL byte in a health check", body: `healthcheck: {test: ["CMD", "a\0b"]}`, want: "holds a NUL byte"},

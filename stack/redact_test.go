@@ -15,7 +15,7 @@ func TestNoTaintedValueInFindings(t *testing.T) {
 services:
   web:
     image: "Bad SECRET"
-    hostname: "{{.SECRET}}"
+    hostname: "{{.SECRET}}\n"
     isolation: SECRET
     restart: SECRET
     labels: {skep.SECRET: SECRET}
@@ -28,6 +28,11 @@ services:
     networks: {n: {aliases: [SECRET]}}
     ports: [{target: 1, published: SECRET, mode: SECRET, protocol: SECRET}]
     secrets: [{source: s, uid: SECRET, gid: SECRET}]
+    cap_add: [SECRET]
+    cap_drop: [SECRET]
+    stop_signal: SECRET
+    working_dir: SECRET
+    user: "SECRET\n"
     tmpfs: ["/x:SECRET=1", "SECRET"]
     volumes:
       - {type: bind, source: SECRET, target: /b, bind: {propagation: SECRET}}
@@ -66,7 +71,7 @@ configs:
 	}
 	for _, f := range refused.Findings {
 		// a parser's words may be parts of the value
-		for _, part := range []string{"hunter2", "Hunter2"} {
+		for _, part := range []string{"hunter2", "Hunter2", "HUNTER2"} {
 			if all := f.String() + f.Key + f.Service; strings.Contains(all, part) {
 				t.Errorf("%q shows %q", all, part)
 			}
