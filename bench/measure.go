@@ -61,7 +61,7 @@ func measure(ctx context.Context, o options, out io.Writer) error {
 	if r.repo, err = g.Repo(ctx, name); err != nil {
 		return err
 	}
-	config := fmt.Sprintf("cluster: %[1]s\ninstance: %[1]s\ninterval: 1s\nalertmanagers: [{url: %[3]s}]\ntenants:\n  - {name: %[1]s, repo: %[2]s, branch: main, policy: unrestricted}\n", name, r.repo.URL, am.URL)
+	config := fmt.Sprintf("cluster: %[1]s\ninstance: %[1]s\ninterval: 1s\nalertmanagers: [{url: %[3]s}]\ntenants:\n  - {name: %[1]s, repo: %[2]s, branch: main, policy: unrestricted, resolve: never}\n", name, r.repo.URL, am.URL)
 	if r.skep, err = l.Skep(name, config); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (r *run) status(ctx context.Context) (status, error) {
 
 // idle compares cycles in which nothing changed with the bare list calls.
 func (r *run) idle(ctx context.Context) error {
-	before, err := r.status(ctx)
+	before, err := r.quiet(ctx)
 	if err != nil {
 		return err
 	}
@@ -184,6 +184,23 @@ func (r *run) idle(ctx context.Context) error {
 	fmt.Fprintf(r.out, "no-op cycle, %d stacks: median %.3f s; bare lists %.3f s; ratio %.2f (goal 1.5); writes %d\n",
 		r.stacks, median(cycles), median(lists), median(cycles)/median(lists), after.Counts.Writes-before.Counts.Writes)
 	return nil
+}
+
+// quiet waits until the operator has written down what it did, and nothing more
+// for some cycles.
+func (r *run) quiet(ctx context.Context) (status, error) {
+	var last status
+	err := lab.Poll(ctx, 5*time.Minute, func() (bool, string) {
+		s, err := r.status(ctx)
+		switch {
+		case err != nil:
+			return false, err.Error()
+		case s.Counts.Writes != last.Counts.Writes:
+			last = s
+		}
+		return s.Counts.Cycles > last.Counts.Cycles+3, "it still writes"
+	})
+	return last, err
 }
 
 // lists are the calls that a look cannot do without.

@@ -210,7 +210,7 @@ func (l *loop) job(k *kept, kind jobKind, now time.Time) job {
 	rec := k.rec
 	rec.Alerts = maps.Clone(rec.Alerts)
 	j := job{
-		id: k.stackID, kind: kind, goal: k.goal, live: l.live, memory: k.memory, rec: rec, now: now,
+		id: k.stackID, kind: kind, registries: l.registries, goal: k.goal, live: l.live, memory: k.memory, rec: rec, now: now,
 		diff: deploy.DiffOptions{
 			Instance: l.config.Instance, Key: l.key, Adopt: t.Adopt, Unequal: maps.Clone(k.unequal), Owned: set(k.rec.Owned),
 		},

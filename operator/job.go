@@ -41,8 +41,9 @@ type job struct {
 	tidy   tidiness
 	gone   bool // nothing of the stack is left that a look can see
 
-	auth    string // identifies the registry credentials in diff
-	resolve bool   // ask registries for the digests of references that do not run yet
+	auth       string // identifies the registry credentials in diff
+	resolve    bool   // ask registries for the digests of references that do not run yet
+	registries *resolver
 }
 
 // tidiness says what of a stack may be removed.
@@ -168,7 +169,7 @@ func digests(ctx context.Context, r deploy.Reader, j job) map[string]deploy.Dige
 	)
 	for _, ref := range deploy.Unresolved(j.goal.want, j.live) {
 		wg.Go(func() {
-			d, err := deploy.Resolve(ctx, r, ref, j.diff.Auth[deploy.RegistryHost(ref)])
+			d, err := j.registries.resolve(ctx, r, ref, j.diff.Auth[deploy.RegistryHost(ref)])
 			if err != nil {
 				return // deployed as written, with a note; asked again when the reference changes
 			}

@@ -27,7 +27,7 @@ const (
 	settleTime   = 3 * time.Second        // for all tenants' first readings, before the first write
 	lookLimit    = 70 * time.Second       // of one look at the swarm
 	detailEvery  = 10 * time.Minute       // between two lists of a stack's configs
-	parallel     = 4                      // stacks that are worked on at a time
+	parallel     = 8                      // stacks that are worked on at a time
 )
 
 // loop is the one owner of all that the operator knows. Followers, looks and jobs
@@ -39,14 +39,15 @@ type loop struct {
 	stacks  map[stackID]*kept
 	order   []*kept // of stacks, by tenant and name
 
-	out       outlet
-	looks     chan look
-	results   chan result
-	events    chan deploy.Look
-	saved     chan tenantSaved
-	followers map[string]*follower
-	wg        sync.WaitGroup
-	api       atomic.Pointer[string] // the API to render for
+	out        outlet
+	looks      chan look
+	results    chan result
+	events     chan deploy.Look
+	saved      chan tenantSaved
+	followers  map[string]*follower
+	registries *resolver
+	wg         sync.WaitGroup
+	api        atomic.Pointer[string] // the API to render for
 
 	live     deploy.Live
 	services map[string]*swarm.Service   // by name
@@ -103,7 +104,7 @@ func newLoop(o *Operator, c Config) *loop {
 		o: o, config: c,
 		tenants: map[string]*followed{}, stacks: map[stackID]*kept{},
 		looks: make(chan look), results: make(chan result), events: make(chan deploy.Look), saved: make(chan tenantSaved),
-		followers: map[string]*follower{}, parts: map[string]*part{}, memories: map[stackID]deploy.Memory{},
+		followers: map[string]*follower{}, registries: newResolver(), parts: map[string]*part{}, memories: map[stackID]deploy.Memory{},
 		alerts: table{},
 	}
 	l.out = outlet{
