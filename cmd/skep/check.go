@@ -82,13 +82,23 @@ func checkTop(d *decoder, c config) {
 	if c.Socket == "" || len(c.Socket) > socketLimit {
 		bad("socket", "must be a path of at most %d bytes", socketLimit)
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); c.Listen != "" && err != nil {
+	if c.Listen != "" && !listenable(c.Listen) {
 		bad("listen", "must be an address with a port, such as :8080")
 	}
 	if c.URL != "" {
 		checkURL(d, "url", c.URL)
 	}
 	checkLabels(d, "labels", d.line, c.Labels)
+}
+
+// listenable says that an address has a port that there is.
+func listenable(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	_, err = net.LookupPort("tcp", port)
+	return err == nil
 }
 
 // checkURL wants an absolute http URL without credentials.
