@@ -51,6 +51,16 @@ func (f *files) read(name string, limit int) (data []byte, tainted bool, err err
 	return got.data, got.tainted, got.err
 }
 
+// taint notes values that came out of an encrypted file in another form than they
+// have there: without a quote, a comment or an escape, or with variables put in.
+func (f *files) taint(lines []variableLine) {
+	for _, v := range lines {
+		if v.set {
+			f.secrets = append(f.secrets, v.value)
+		}
+	}
+}
+
 // open reads a file from the tree, at most one byte more than any may have.
 func (f *files) open(name string) (data []byte, tainted bool, err error) {
 	file, err := f.fsys.Open(name)

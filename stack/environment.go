@@ -30,7 +30,7 @@ func (l *loading) resolveEnvironment(p *types.Project) {
 // readEnvFile adds one env_file of a service to into.
 func (l *loading) readEnvFile(service string, i int, f types.EnvFile, environment, into types.MappingWithEquals) {
 	at := "services." + service + ".env_file." + strconv.Itoa(i)
-	data, _, err := l.files.read(f.Path, maxFile)
+	data, tainted, err := l.files.read(f.Path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) && !bool(f.Required) {
 		return
 	}
@@ -43,6 +43,9 @@ func (l *loading) readEnvFile(service string, i int, f types.EnvFile, environmen
 	if err != nil {
 		l.envFileError(service, at, f.Path, err)
 		return
+	}
+	if tainted {
+		l.files.taint(lines)
 	}
 	for _, v := range lines {
 		if v.set {
@@ -107,7 +110,7 @@ func (l *loading) resolveLabels(p *types.Project) {
 // readLabelFile adds one label_file, in compose's dotenv form, to into.
 func (l *loading) readLabelFile(service string, i int, file string, into types.Labels) {
 	at := "services." + service + ".label_file." + strconv.Itoa(i)
-	data, _, err := l.files.read(file, maxFile)
+	data, tainted, err := l.files.read(file, maxFile)
 	if err != nil {
 		l.report.add(Finding{Position: l.positions.at(at), Severity: Error, Service: service, Key: at, Err: err,
 			Text: "label_file " + describe(file, Position{}, err)})
@@ -117,6 +120,9 @@ func (l *loading) readLabelFile(service string, i int, file string, into types.L
 	if err != nil {
 		l.envFileError(service, at, file, err)
 		return
+	}
+	if tainted {
+		l.files.taint(lines)
 	}
 	for _, v := range lines {
 		if v.set {

@@ -254,6 +254,7 @@ func (closed) Load(_ context.Context, p string) (string, error) {
 // splitCommands makes lists of commands that are one string, with the words
 // that docker makes of them: compose-go's own splitting ends at ; | & < >.
 func (l *loading) splitCommands(dict map[string]any) {
+	taint := l.taint()
 	services, _ := dict["services"].(map[string]any)
 	for name, s := range services {
 		service, _ := s.(map[string]any)
@@ -270,6 +271,9 @@ func (l *loading) splitCommands(dict map[string]any) {
 			list := make([]any, len(words))
 			for i, w := range words {
 				list[i] = w
+				if taint.In(line) && !strings.Contains(line, w) { // its quotes may have been the value's
+					l.files.secrets = append(l.files.secrets, w)
+				}
 			}
 			service[key] = list
 		}
@@ -314,6 +318,7 @@ type document struct {
 	file     string // from the root of the tree
 	dir      string // where its relative paths start
 	root     *yaml.Node
+	tainted  bool        // came from an encrypted file
 	own      bool        // one of the stack's own files, not an included one
 	included []*document // whose services its own may extend
 }
@@ -321,7 +326,7 @@ type document struct {
 // open reads, parses, bounds and interpolates one file. It reports what is
 // wrong and gives nil.
 func (l *loading) open(file, dir string, from Position) *document {
-	data, _, err := l.files.read(file, maxFile)
+	data, tainted, err := l.files.read(file, maxFile)
 	if err != nil {
 		l.report.fail(from, err, "%s", describe(file, from, err))
 		return nil
@@ -335,7 +340,7 @@ func (l *loading) open(file, dir string, from Position) *document {
 		l.report.errorf(Position{file, 1}, "more than %d values in all files of the stack", maxTotal)
 		return nil
 	}
-	d := &document{file: file, dir: dir, root: root}
+	d := &document{file: file, dir: dir, root: root, tainted: tainted}
 	before := l.report.errors
 	l.interpolateDocument(d)
 	if l.report.errors > before {

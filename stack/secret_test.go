@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 // lens stands for the secrets lens: files in it were encrypted and hold planted.
@@ -209,5 +210,60 @@ func TestTheLensOwnErrorsStayVisible(t *testing.T) {
 		if strings.Count(fmt.Sprint(err), "s/enc") != 1 {
 			t.Errorf("the file should be named once: %v", err)
 		}
+	}
+}
+
+// asWritten is a tree whose encrypted files give the values as they are written
+// there, the way sops does.
+type asWritten struct {
+	fs.FS
+	values map[string][]string
+}
+
+func (w asWritten) Open(name string) (fs.File, error) {
+	f, err := w.FS.Open(name)
+	if err != nil || w.values[name] == nil {
+		return f, err
+	}
+	return plaintext{f, w.values[name]}, nil
+}
+
+// TestTaintSurvivesReading: quotes, comments, escapes and variables make another
+// text of a value than the file holds. It is tainted as it comes out too.
+func TestTaintSurvivesReading(t *testing.T) {
+	t.Parallel()
+	const plain = "s/compose.yml: services: {a: {image: x}}"
+	for _, tt := range []struct {
+		name, file, value, text string // the encrypted file, its value as written, its text
+		compose, comes          string
+	}{
+		{"a comment behind it", "s/.env", "hunter2a # comment", "C=hunter2a # comment\n", plain, "hunter2a"},
+		{"a dollar", "s/.env", "hunt$$er2b", "C=hunt$$er2b\n", plain, "hunt$er2b"},
+		{"an escape", "s/.env", `"hunt\"er2c"`, `C="hunt\"er2c"` + "\n", plain, `hunt"er2c`},
+		{"a variable", "s/.env", "hunter2d-${X:-x}-hunter2d", "C=hunter2d-${X:-x}-hunter2d\n", plain, "hunter2d-x-hunter2d"},
+		{"a variable of the environment", "p.env", "hunter2e # c", "C=hunter2e # c\n", plain, "hunter2e"},
+		{"an env_file", "s/a.env", "hunter2f # c", "C=hunter2f # c\n", "s/compose.yml: services: {a: {image: x, env_file: [{path: a.env, format: dotenv}]}}", "hunter2f"},
+		{"a label_file", "s/a.env", "hunter2g # c", "C=hunter2g # c\n", "s/compose.yml: services: {a: {image: x, label_file: a.env}}", "hunter2g"},
+		{"the stack file", "s/compose.yml", "hunt$$er2h", "", "s/compose.yml: services: {a: {image: x, environment: {A: hunt$$er2h}}}", "hunt$er2h"},
+		{"a command line", "s/.env", "hunt'er'2i", `C="hunt'er'2i"` + "\n", "s/compose.yml: services: {a: {image: x, command: 'run -p=$C'}}", "-p=hunter2i"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			fsys := repo(tt.compose)
+			if tt.text != "" {
+				fsys[tt.file] = &fstest.MapFile{Data: []byte(tt.text)}
+			}
+			o := Options{Environment: "p"}
+			m, err := load(asWritten{fsys, map[string][]string{tt.file: {tt.value}}}, Definition{Name: "s", Dir: "s", Files: []string{"s/compose.yml"}}, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := m.taint.Redact("<" + tt.comes + ">"); strings.Contains(got, "hunt") || strings.Contains(got, "2") {
+				t.Errorf("shown as %s", got)
+			}
+			if m.taint.In("services.a.image: nginx:1.27") {
+				t.Error("everything is tainted")
+			}
+		})
 	}
 }

@@ -18,6 +18,9 @@ import (
 // them. Values are put into the parsed document, so they can't change its structure.
 func (l *loading) interpolateDocument(d *document) {
 	s := substitution{l: l, file: d.file, casts: casts()}
+	if d.tainted {
+		s.taint = l.taint()
+	}
 	s.walk(d.root, "")
 }
 
@@ -25,6 +28,7 @@ type substitution struct {
 	l     *loading
 	file  string
 	casts map[string][]cast
+	taint Taint // of an encrypted file
 }
 
 // cast turns the text at a path into a number or a boolean.
@@ -68,6 +72,9 @@ func (s substitution) value(n *yaml.Node, path tree.Path) {
 		if s.l.bytes += len(value); s.l.bytes > maxBytes {
 			s.fail(n, path, nil, fmt.Sprintf("more than %d bytes of variables in one stack", maxBytes))
 			return
+		}
+		if s.taint.In(n.Value) { // as it comes out too
+			s.l.files.secrets = append(s.l.files.secrets, value)
 		}
 		n.Value, n.Style = value, yaml.DoubleQuotedStyle
 	}

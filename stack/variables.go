@@ -52,7 +52,7 @@ func envFiles(dir, environment string) []string {
 
 // readVariables adds the variables of one file to values. A missing file adds none.
 func readVariables(f *files, name string, fixed, values map[string]string, r *report) {
-	data, _, err := f.read(name, maxFile)
+	data, tainted, err := f.read(name, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -65,6 +65,9 @@ func readVariables(f *files, name string, fixed, values map[string]string, r *re
 	if err != nil {
 		r.failLine(name, err)
 		return
+	}
+	if tainted {
+		f.taint(lines)
 	}
 	for _, v := range lines {
 		if strings.HasPrefix(v.name, reserved) {
