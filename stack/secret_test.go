@@ -245,6 +245,8 @@ func TestTaintSurvivesReading(t *testing.T) {
 		{"an env_file", "s/a.env", "hunter2f # c", "C=hunter2f # c\n", "s/compose.yml: services: {a: {image: x, env_file: [{path: a.env, format: dotenv}]}}", "hunter2f"},
 		{"a label_file", "s/a.env", "hunter2g # c", "C=hunter2g # c\n", "s/compose.yml: services: {a: {image: x, label_file: a.env}}", "hunter2g"},
 		{"the stack file", "s/compose.yml", "hunt$$er2h", "", "s/compose.yml: services: {a: {image: x, environment: {A: hunt$$er2h}}}", "hunt$er2h"},
+		{"an item of a list", "s/compose.yml", "l=hunter2j", "", "s/compose.yml: services: {a: {image: x, labels: [l=hunter2j]}}", "hunter2j"},
+		{"an item of a list with a dollar", "s/compose.yml", "l=hunt$$er2k", "", "s/compose.yml: services: {a: {image: x, labels: [l=hunt$$er2k]}}", "hunt$er2k"},
 		{"a command line", "s/.env", "hunt'er'2i", `C="hunt'er'2i"` + "\n", "s/compose.yml: services: {a: {image: x, command: 'run -p=$C'}}", "-p=hunter2i"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

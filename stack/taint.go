@@ -72,7 +72,8 @@ func indexed(set map[string]bool) Taint {
 }
 
 // forms lists the ways in which a value may turn up in a text: itself, trimmed,
-// line by line, and as base64, URL, JSON and Go escapes.
+// line by line, without the name of a name=value in a list, and as base64, URL,
+// JSON and Go escapes.
 func forms(v string) []string {
 	var out []string
 	add := func(s string) {
@@ -99,6 +100,9 @@ func forms(v string) []string {
 	}
 	encoded(v)
 	encoded(strings.TrimSpace(v))
+	if _, value, ok := strings.Cut(v, "="); ok && !strings.Contains(v, "\n") {
+		encoded(value)
+	}
 	if lines := strings.Split(v, "\n"); len(lines) > 1 {
 		for _, l := range lines {
 			if l = strings.TrimSpace(l); len(l) >= 2*minTaint {
