@@ -16,7 +16,8 @@ type cause struct {
 const crashes = 3
 
 // causeOf classifies a task's error. The texts are those of swarmkit's scheduler
-// and of the daemon's executor; they have been the same from 20.10 to 29.
+// and of the daemon's executor; they have been the same from 20.10 to 29, but for
+// an image that can't be pulled: later engines of 29 give the registry's own words.
 func causeOf(err string) cause {
 	for _, c := range causes {
 		for _, text := range c.texts {
@@ -34,15 +35,19 @@ var causes = []struct {
 }{
 	{[]string{"assigned node no longer meets constraints", "attached to volume which is being drained"},
 		cause{moved: true, passing: true}},
-	{[]string{"No such image"},
+	{[]string{"No such image", "manifest unknown", "pull access denied", "failed to resolve reference", "unauthorized: ", "no basic auth credentials"},
 		cause{passing: true, fatal: 2, hint: "check the image's name and tag, and the tenant's registries"}},
+	{[]string{"toomanyrequests"},
+		cause{passing: true, fatal: crashes, hint: "the registry allows no more pulls for a while: give the tenant's registries a login"}},
+	{[]string{"Get \"http", "Head \"http"},
+		cause{passing: true, fatal: crashes, hint: "the node does not reach the image's registry"}},
 	{[]string{"host-mode port already in use", "port is already allocated", "address already in use"},
 		cause{passing: true, fatal: crashes, hint: "another service or program holds the port"}},
 	{[]string{"insufficient resources"},
 		cause{passing: true, fatal: crashes, hint: "lower the reservations or add nodes"}},
 	{[]string{"scheduling constraints not satisfied"},
 		cause{passing: true, fatal: crashes, hint: "no node fits deploy.placement.constraints"}},
-	{[]string{"unsupported platform"},
+	{[]string{"unsupported platform", "no matching manifest for"},
 		cause{passing: true, fatal: crashes, hint: "the image has no build for the nodes' platform"}},
 	{[]string{"missing plugin"},
 		cause{passing: true, fatal: crashes, hint: "install the network, volume or log plugin on the nodes"}},

@@ -14,6 +14,14 @@ func TestCauses(t *testing.T) {
 		hint    string
 	}{
 		{"No such image: web:9", true, false, "registries"},
+		{"manifest for 127.0.0.1:5555/web:9 not found: manifest unknown: manifest unknown", true, false, "registries"},
+		{"pull access denied for acme/web, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", true, false, "registries"},
+		{`failed to resolve reference "docker.io/acme/web:9": docker.io/acme/web:9: not found`, true, false, "registries"},
+		{"unauthorized: authentication required", true, false, "registries"},
+		{"no matching manifest for linux/arm64/v8 in the manifest list entries", true, false, "platform"},
+		{"toomanyrequests: You have reached your unauthenticated pull rate limit", true, false, "pulls"},
+		{`Get "http://registry.test:5000/v2/": dial tcp 192.0.2.1:5000: connect: connection refused`, true, false, "reach the image's registry"},
+		{`Head "https://registry.test/v2/web/manifests/9": context deadline exceeded`, true, false, "reach the image's registry"},
 		{"no suitable node (scheduling constraints not satisfied on 3 nodes)", true, false, "constraints"},
 		{"no suitable node (insufficient resources on 1 node; host-mode port already in use on 1 node)", true, false, "port"},
 		{"unsupported platform on 1 node", true, false, "platform"},
