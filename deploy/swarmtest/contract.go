@@ -25,10 +25,10 @@ import (
 // The images that Contract uses: a real engine must have them, a Swarm the same
 // Outcomes for them.
 const (
-	ImageRuns    = "skep-contract:1"       // runs until it is stopped
-	ImageEnds    = "skep-contract-ends:1"  // ends at once, with 0
-	ImageCrashes = "skep-contract-fails:1" // ends at once, with 3
-	ImageMissing = "skep-contract-none:1"  // is nowhere
+	ImageRuns    = "skep-contract:1"                  // runs until it is stopped
+	ImageEnds    = "skep-contract-ends:1"             // ends at once, with 0
+	ImageCrashes = "skep-contract-fails:1"            // ends at once, with 3
+	ImageMissing = "127.0.0.1:1/skep-contract-none:1" // is nowhere, and its registry is not there
 )
 
 // contractLabel marks what Contract makes.
@@ -685,7 +685,8 @@ func (c *contract) noImage() {
 		_, all := c.tasks(s.ID)
 		for _, t := range all {
 			if t.Status.State == swarm.TaskStateRejected {
-				return strings.HasPrefix(t.Status.Err, "No such image: "+ImageMissing)
+				// Later engines of 29 say why the pull failed.
+				return strings.HasPrefix(t.Status.Err, "No such image: "+ImageMissing) || strings.HasPrefix(t.Status.Err, "Get \"http") && strings.HasSuffix(t.Status.Err, "connection refused")
 			}
 		}
 		return false
