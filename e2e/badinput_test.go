@@ -88,16 +88,16 @@ func TestImageThatDoesNotExist(t *testing.T) {
 	tn.start()
 	tn.live("web", good)
 	ran := tn.tasks("web", "web")
-	bad := tn.push("bad image", map[string]string{"web/stack.yml": strings.Replace(plain(), lab.AppImage, "skep-lab/none:1", 1)})
+	bad := tn.push("bad image", map[string]string{"web/stack.yml": strings.Replace(plain(), lab.AppImage, noImage, 1)})
 	st := tn.wait(tn.stack("web"), func(s lab.Stack) bool { return s.Attempted == bad && s.Reason == "RolledBack" && s.Health == "healthy" })
-	if !strings.Contains(st.Message, "No such image") || !strings.Contains(st.Message, "web") {
+	if !strings.Contains(st.Message, noRegistry) || !strings.Contains(st.Message, "web") {
 		t.Errorf("message of an image that does not exist: %s", st.Message)
 	}
 	if st.Deployed != good {
 		t.Errorf("deployed: %s, want the good commit %s", st.Deployed, good)
 	}
 	a := tn.fires("SkepStackFailed", tn.stack("web"))
-	if !strings.Contains(a.Annotations["description"], "No such image") || a.Annotations["commit"] != bad {
+	if !strings.Contains(a.Annotations["description"], noRegistry) || a.Annotations["commit"] != bad {
 		t.Errorf("annotations: %v", a.Annotations)
 	}
 	if now := tn.tasks("web", "web"); now != ran {

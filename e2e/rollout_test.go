@@ -24,7 +24,7 @@ func TestRolloutsThatFail(t *testing.T) {
 	}{
 		{"crash", plain("command: [crash]", quick), []string{"web", "3"}},
 		{"unhealthy", plain("command: [unhealthy]", healthy, quick), []string{"web", "unhealthy"}},
-		{"image", strings.Replace(plain(quick), lab.AppImage, "skep-lab/none:1", 1), []string{"web", "No such image"}},
+		{"image", strings.Replace(plain(quick), lab.AppImage, noImage, 1), []string{"web", noRegistry}},
 		{"mount", plain("volumes: ['/not/there:/x']", quick), []string{"web", "/not/there"}},
 		{"job", plain("command: [fail]", "deploy: {mode: replicated-job, restart_policy: {condition: none}}"), []string{"web", "1"}},
 		{"nowhere", "x-skep: {timeout: 5s}\n" + plain("deploy: {placement: {constraints: ['node.labels.not == there']}}"), []string{"web", "no suitable node"}},
@@ -102,14 +102,14 @@ func TestHeldRevisionSurvivesRestart(t *testing.T) {
 	good := tn.push("good", map[string]string{"web/stack.yml": plain()})
 	tn.start()
 	tn.live("web", good)
-	bad := tn.push("bad", map[string]string{"web/stack.yml": strings.Replace(plain(), lab.AppImage, "skep-lab/none:1", 1)})
+	bad := tn.push("bad", map[string]string{"web/stack.yml": strings.Replace(plain(), lab.AppImage, noImage, 1)})
 	tn.wait(tn.stack("web"), func(s lab.Stack) bool { return s.Attempted == bad && s.Reason == "RolledBack" && s.Health == "healthy" })
 	a := tn.fires("SkepStackFailed", tn.stack("web"))
 	version := tn.service("web", "web").Version
 	tn.must(tn.skep.Stop())
 	tn.start()
 	st := tn.wait(tn.stack("web"), func(s lab.Stack) bool { return s.Reason == "RolledBack" && s.Health == "healthy" })
-	if !strings.Contains(st.Message, "No such image") {
+	if !strings.Contains(st.Message, noRegistry) {
 		t.Errorf("message after a restart: %s", st.Message)
 	}
 	cycles := tn.counts().Cycles
@@ -136,11 +136,11 @@ func TestRollbackOfTheWholeStack(t *testing.T) {
 	good := tn.push("good", map[string]string{"web/stack.yml": file("1", lab.AppImage)})
 	tn.start()
 	tn.live("web", good)
-	bad := tn.push("bad", map[string]string{"web/stack.yml": file("2", "skep-lab/none:1")})
+	bad := tn.push("bad", map[string]string{"web/stack.yml": file("2", noImage)})
 	st := tn.wait(tn.stack("web"), func(s lab.Stack) bool {
 		return s.Attempted == bad && s.Reason == "RolledBack" && s.Health == "healthy"
 	})
-	if st.Deployed != good || !strings.Contains(st.Message, "No such image") {
+	if st.Deployed != good || !strings.Contains(st.Message, noRegistry) {
 		t.Errorf("status after a rollback: %s", st)
 	}
 	tn.eventually("both services are as the good commit asks", func() (bool, string) {

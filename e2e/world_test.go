@@ -23,6 +23,13 @@ import (
 // the machine may be slow and busy; nothing is measured by it.
 const patience = 4 * time.Minute
 
+// noImage is nowhere, and nothing listens where it should be. noRegistry is in what
+// any engine says of it: No such image, or later engines of 29 why the pull failed.
+const (
+	noImage    = noRegistry + "none:1"
+	noRegistry = "127.0.0.1:1/"
+)
+
 // world is what all cases share.
 type world struct {
 	*lab.Lab

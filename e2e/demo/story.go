@@ -138,10 +138,10 @@ func (s *stage) missingImage(ctx context.Context) error {
 		return err
 	}
 	return s.undisturbed(ctx, func() error {
-		if _, err := s.replace(ctx, "an image that does not exist", "web/stack.yml", strings.Replace(string(text), "${APP_IMAGE}", "skep-lab/none:1", 1)); err != nil {
+		if _, err := s.replace(ctx, "an image that does not exist", "web/stack.yml", strings.Replace(string(text), "${APP_IMAGE}", "127.0.0.1:1/none:1", 1)); err != nil {
 			return err
 		}
-		return s.fires(ctx, "No such image")
+		return s.fires(ctx, "127.0.0.1:1/") // No such image, or later engines of 29: connection refused
 	})
 }
 
