@@ -27,23 +27,29 @@ func (tn *tenant) labelled(stack, key string) swarm.Service {
 func TestStackDeployByHand(t *testing.T) {
 	t.Parallel()
 	tn := newTenant(t, options{})
-	file := "services:\n" + service("web", "networks: [n]") + service("job", "command: [job]", "deploy: {mode: replicated-job}") + "networks: {n: {}}\n"
-	commit := tn.push("first", map[string]string{"web/stack.yml": file})
+	file := "services:\n" + service("web", "networks: [inner]") + "networks: {inner: {}}\n"
+	job := "services:\n" + service("job", "command: [job]", "deploy: {mode: replicated-job}")
+	commit := tn.push("first", map[string]string{"web/stack.yml": "include: [job.yml]\n" + file, "web/job.yml": job})
 	tn.start()
 	tn.live("web", commit)
 	ran, id := tn.tasks("web", "web"), tn.service("web", "web").ID
 
 	tn.stackDeploy(tn.stack("web"), file)
+	s := tn.service("web", "job") // as docker stack deploy does since 23.0; before, it knows no jobs
+	delete(s.Spec.Labels, "skep.tenant")
+	delete(s.Spec.Labels, "skep.instance")
+	_, err := tn.Docker.ServiceUpdate(t.Context(), s.ID, s.Version, s.Spec, swarm.ServiceUpdateOptions{})
+	tn.must(err)
 	tn.labelled("web", "web")
 	tn.live("web", commit)
 	if now := tn.tasks("web", "web"); now != ran {
 		t.Errorf("the same file by hand restarted a task: %s, want %s", now, ran)
 	}
-	// docker stack deploy ran the job once more; skep does not.
+	// The update ran the job once more; skep does not.
 	if got := tn.service("web", "job").JobStatus.JobIteration.Index; got != 1 {
 		t.Errorf("the job ran %d times more, want once", got)
 	}
-	tn.stackDeploy(tn.stack("web"), strings.Replace(file, "networks: [n]\n", "networks: [n]\n    environment: {BY: hand}\n", 1))
+	tn.stackDeploy(tn.stack("web"), strings.Replace(file, "networks: [inner]\n", "networks: [inner]\n    environment: {BY: hand}\n", 1))
 	if got := fmt.Sprint(tn.labelled("web", "web").Spec.TaskTemplate.ContainerSpec.Env); strings.Contains(got, "BY=hand") {
 		t.Errorf("environment after healing: %s", got)
 	}

@@ -32,8 +32,8 @@ func TestAdoption(t *testing.T) {
 	dir := t.TempDir()
 	tn.must(os.WriteFile(filepath.Join(dir, "s.txt"), []byte("hunter2hunter2"), 0o644))
 	file := func(secret string) string {
-		return "services:\n" + service("web", "networks: [n]", "configs: [c]", "secrets: [s]", "environment: {A: '1', B: '2'}", "volumes: ['data:/data']") +
-			"networks: {n: {}}\nvolumes: {data: {}}\nconfigs: {c: {file: " + secret + "}}\nsecrets: {s: {file: " + secret + "}}\n"
+		return "services:\n" + service("web", "networks: [inner]", "configs: [c]", "secrets: [s]", "environment: {A: '1', B: '2'}", "volumes: ['data:/data']") +
+			"networks: {inner: {}}\nvolumes: {data: {}}\nconfigs: {c: {file: " + secret + "}}\nsecrets: {s: {file: " + secret + "}}\n"
 	}
 	tn.stackDeploy(tn.stack("web"), file(filepath.Join(dir, "s.txt")))
 	defer tn.removeStacks([]string{"web"})

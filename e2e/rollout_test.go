@@ -22,7 +22,7 @@ func TestRolloutsThatFail(t *testing.T) {
 		name, file string
 		says       []string
 	}{
-		{"crash", plain("command: [crash]", quick), []string{"web", "3"}},
+		{"crash", plain("command: [crash]", strings.Replace(quick, "monitor: 1s", "monitor: 15s", 1)), []string{"web", "3"}},
 		{"unhealthy", plain("command: [unhealthy]", healthy, quick), []string{"web", "unhealthy"}},
 		{"image", strings.Replace(plain(quick), lab.AppImage, noImage, 1), []string{"web", noRegistry}},
 		{"mount", plain("volumes: ['/not/there:/x']", quick), []string{"web", "/not/there"}},
