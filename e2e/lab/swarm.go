@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -109,6 +110,12 @@ func (l *Lab) remove(ctx context.Context, f filters.Args) error {
 		}
 	}
 	return Poll(ctx, time.Minute, func() (bool, string) {
+		// A network that goes earlier stays on the node until its containers have
+		// stopped, and since Engine 27 its addresses are those of the next network,
+		// whose tasks the node rejects until then.
+		if err := l.ended(ctx, services); err != nil {
+			return false, err.Error()
+		}
 		err := errors.Join(l.removeContainers(ctx, services), l.removeObjects(ctx, f))
 		if err != nil {
 			return false, err.Error()
@@ -116,6 +123,33 @@ func (l *Lab) remove(ctx context.Context, f filters.Args) error {
 		o, err := l.objects(ctx, f)
 		return err == nil && o.Empty(), "objects are left"
 	})
+}
+
+// ended says that no task of removed services is left, but for those of jobs that
+// are over: 20.10 keeps them.
+func (l *Lab) ended(ctx context.Context, services []swarm.Service) error {
+	removed := map[string]bool{}
+	for _, s := range services {
+		removed[s.ID] = true
+	}
+	tasks, err := l.Docker.TaskList(ctx, swarm.TaskListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		if removed[t.ServiceID] && (t.JobIteration == nil || !over(t.Status.State)) {
+			return fmt.Errorf("task %s of service %s is left", t.ID, t.ServiceID)
+		}
+	}
+	return nil
+}
+
+func over(s swarm.TaskState) bool {
+	switch s {
+	case swarm.TaskStateComplete, swarm.TaskStateShutdown, swarm.TaskStateFailed, swarm.TaskStateRejected, swarm.TaskStateRemove, swarm.TaskStateOrphaned:
+		return true
+	}
+	return false
 }
 
 func (l *Lab) removeObjects(ctx context.Context, f filters.Args) error {
