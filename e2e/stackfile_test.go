@@ -41,9 +41,11 @@ func adoptedAsItIs(t *testing.T) {
 	defer tn.externals(set)()
 	defer tn.removeStacks(set.names)
 	refused := tn.deployAll(set, "SKEPLAB=1", "SHOP_PORT="+port)
-	for name := range refused {
-		tn.must(tn.RemoveStack(t.Context(), tn.stack(name)))
-	}
+	some(slices.Collect(maps.Keys(refused)), func(name string) {
+		if err := tn.RemoveStack(t.Context(), tn.stack(name)); err != nil {
+			t.Error(err)
+		}
+	})
 	set.leave(func(name string) bool { return refused[name] != nil })
 	t.Logf("%d stack files are adopted, %d others docker stack deploy does not take", len(set.names), len(refused))
 	if len(set.names) < 150 {
