@@ -18,8 +18,11 @@ import (
 // proxied makes a tenant whose operator reaches the engine through a proxy.
 func proxied(t *testing.T, o options) (*tenant, *lab.Proxy) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "d.sock")
-	p, err := lab.NewProxy(path, "/var/run/docker.sock")
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	engine := strings.TrimPrefix(shared.Docker.DaemonHost(), "unix://")
+	p, err := lab.NewProxy(filepath.Join(t.TempDir(), "d.sock"), engine)
 	if err != nil {
 		t.Fatal(err)
 	}

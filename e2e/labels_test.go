@@ -59,6 +59,9 @@ func TestStackDeployByHand(t *testing.T) {
 		t.Errorf("the service was made anew: %s, was %s", now, id)
 	}
 
+	removed := []swarm.Service{tn.service("web", "job")}
+	defer func() { tn.must(tn.RemoveContainers(context.WithoutCancel(t.Context()), removed)) }() // 20.10 keeps those of removed jobs
+
 	tn.push("web leaves", map[string]string{"other/stack.yml": "services:\n" + service("other")}, "web")
 	tn.eventually("the stack is gone, its job too", func() (bool, string) {
 		o, err := tn.Stack(t.Context(), tn.stack("web"))

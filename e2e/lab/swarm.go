@@ -116,7 +116,7 @@ func (l *Lab) remove(ctx context.Context, f filters.Args) error {
 		if err := l.ended(ctx, services); err != nil {
 			return false, err.Error()
 		}
-		err := errors.Join(l.removeContainers(ctx, services), l.removeObjects(ctx, f))
+		err := errors.Join(l.RemoveContainers(ctx, services), l.removeObjects(ctx, f))
 		if err != nil {
 			return false, err.Error()
 		}
@@ -172,8 +172,8 @@ func (l *Lab) removeObjects(ctx context.Context, f filters.Args) error {
 	return errors.Join(errs...)
 }
 
-// removeContainers removes what finished jobs of removed services left behind.
-func (l *Lab) removeContainers(ctx context.Context, services []swarm.Service) error {
+// RemoveContainers removes what finished jobs of removed services left behind.
+func (l *Lab) RemoveContainers(ctx context.Context, services []swarm.Service) error {
 	var errs []error
 	for _, s := range services {
 		f := filters.NewArgs(filters.Arg("label", "com.docker.swarm.service.id="+s.ID), filters.Arg("status", "exited"), filters.Arg("status", "created"))
