@@ -13,20 +13,14 @@ import (
 // What goes wrong with a peer is one line of the log, and so is its end.
 func TestLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, bad := &fakePeers{}, true
-		f.setFault(func(string, []string) (int, error) {
-			if bad {
-				return 0, errors.New("connection refused")
-			}
-			return 0, nil
-		})
+		f := &fakePeers{}
+		f.setFault(func(string, []string) (int, error) { return 0, errors.New("connection refused") })
 		var b bytes.Buffer
 		c := newClient(t, f, Options{Log: slog.New(slog.NewTextHandler(&b, nil))}, "am")
 		stop := running(t, c)
 		c.Set(firing("A"))
 		pass(5 * time.Minute)
-		synctest.Wait()
-		bad = false
+		f.setFault(func(string, []string) (int, error) { return 0, nil })
 		pass(5 * time.Minute)
 		stop()
 		lines := strings.Split(strings.TrimSpace(b.String()), "\n")
