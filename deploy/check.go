@@ -70,7 +70,7 @@ func (s ServiceHealth) message() string {
 	case RolledBack:
 		b.WriteString("swarm rolled the update back")
 	case Paused:
-		b.WriteString("swarm paused the update")
+		b.WriteString(s.paused())
 	case TimedOut:
 		fmt.Fprintf(&b, "no progress in time, %d of %d running", s.Running, s.Desired)
 	case Failed:
@@ -95,6 +95,13 @@ func (s ServiceHealth) message() string {
 		fmt.Fprintf(&b, "; %s", hint)
 	}
 	return b.String()
+}
+
+func (s ServiceHealth) paused() string {
+	if s.halfBack {
+		return "swarm rolled the update back and paused half-way"
+	}
+	return "swarm paused the update"
 }
 
 // look is one look at services: what is the same for all of them.

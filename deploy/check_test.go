@@ -87,6 +87,23 @@ func TestZeroReplicasAreHealthyAtOnce(t *testing.T) {
 	begins(t, "at first", l.health(), "healthy  0/0", "")
 }
 
+// TestRollBackThatStopped: neither version is whole, which takes other words than an
+// update that Swarm stopped.
+func TestRollBackThatStopped(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.push(alone(nil))
+	l.Step(time.Minute)
+	live := l.look()
+	for i := range live.Services {
+		live.Services[i].UpdateStatus = &swarm.UpdateStatus{State: swarm.UpdateStateRollbackPaused, Message: "update paused due to failure"}
+	}
+	h := deploy.Check(live, "shop", deploy.CheckOptions{}, live.Taken)
+	if h.Outcome != deploy.Paused || !strings.Contains(h.Message, "swarm rolled the update back and paused half-way") {
+		t.Errorf("outcome %q, message %q", h.Outcome, h.Message)
+	}
+}
+
 // TestScaledDownFailuresAreGone: what failed in a slot that is no longer asked for
 // says nothing of those that are.
 func TestScaledDownFailuresAreGone(t *testing.T) {

@@ -356,6 +356,7 @@ func (r *rollout) judge(h ServiceHealth) (ServiceHealth, time.Time) {
 	r.explain(&h)
 	if r.failing() {
 		h.Outcome, h.State = Paused, Degraded
+		h.halfBack = r.state() == swarm.UpdateStateRollbackPaused
 		h.Error = cmp.Or(h.Error, r.service.UpdateStatus.Message)
 		return h, r.now.Add(later)
 	}

@@ -39,6 +39,8 @@ type ServiceHealth struct {
 	Exit    int    // exit code, where there was one
 	Passing bool   // the cause may pass by itself: node, registry, port
 	Updated time.Time
+
+	halfBack bool // Paused is Swarm's roll-back, not the update
 }
 
 // Health is one stack as it runs.
