@@ -138,7 +138,7 @@ func (a *applying) checkGuard(ctx context.Context, s Step) error {
 		}
 		guard = &Memory{Instance: instance, Tenant: a.plan.Tenant, Stack: a.plan.Stack}
 	}
-	if err := checkGuard(ctx, a.w, *guard); err != nil {
+	if err := CheckMemory(ctx, a.w, *guard); err != nil {
 		return fmt.Errorf("%w: %w", errVoid, err)
 	}
 	return nil

@@ -277,22 +277,19 @@ func outOfSequence(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "update out of sequence")
 }
 
-// CheckMemory is ErrStale where a memory was written or removed since it was
-// read, and ErrUnsure where that can't be told.
-func CheckMemory(ctx context.Context, r Reader, m Memory) error { return checkGuard(ctx, r, m) }
-
-// checkGuard says whether the memory that a plan rests on is still the newest.
-func checkGuard(ctx context.Context, r Reader, guard Memory) error {
-	c, err := inspectConfig(ctx, r, memoryName(guard))
+// CheckMemory says whether a memory is still as it was read: ErrStale where it was
+// written or removed since, ErrUnsure where that can't be told.
+func CheckMemory(ctx context.Context, r Reader, m Memory) error {
+	c, err := inspectConfig(ctx, r, memoryName(m))
 	switch {
-	case errors.Is(err, cerrdefs.ErrNotFound) && guard.ID == "":
+	case errors.Is(err, cerrdefs.ErrNotFound) && m.ID == "":
 		return nil
 	case errors.Is(err, cerrdefs.ErrNotFound):
-		return fmt.Errorf("%w: the memory of %s is gone", ErrStale, guard.subject())
+		return fmt.Errorf("%w: the memory of %s is gone", ErrStale, m.subject())
 	case err != nil:
-		return fmt.Errorf("%w: memory of %s: %w", ErrUnsure, guard.subject(), err)
-	case c.ID != guard.ID || c.Version != guard.Version:
-		return fmt.Errorf("%w: the memory of %s was written", ErrStale, guard.subject())
+		return fmt.Errorf("%w: memory of %s: %w", ErrUnsure, m.subject(), err)
+	case c.ID != m.ID || c.Version != m.Version:
+		return fmt.Errorf("%w: the memory of %s was written", ErrStale, m.subject())
 	}
 	return nil
 }
